@@ -1,0 +1,46 @@
+# `make demo` and `make test` each do all the set-up they need.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.complete
+
+.PHONY: setup demo test test-all check figures lock lock-check clean
+
+setup: $(STAMP)
+
+$(STAMP): requirements.lock bootstrap.txt pyproject.toml tools/setup.sh
+	@PYTHON="$(PYTHON)" bash tools/setup.sh
+
+demo: setup
+	@$(BIN)/secondreader demo
+
+test: setup
+	@$(BIN)/python -m pytest -m "not slow"
+
+test-all: setup
+	@$(BIN)/python -m pytest
+
+check: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+# The lock names no address: hashes say what is installed, the installer's own settings say from where.
+lock: setup
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	    --no-annotate --custom-compile-command "make lock" bootstrap.in -o bootstrap.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	    --custom-compile-command "make lock" --group dev pyproject.toml -o requirements.lock
+
+# Does the lock resolve, with wheels, on the other systems that we name?
+lock-check: setup
+	@for python in 3.12 3.13; do \
+	    for platform in x86_64-manylinux_2_28 x86_64-pc-windows-msvc aarch64-apple-darwin; do \
+	        echo "Python $$python on $$platform"; \
+	        MACOSX_DEPLOYMENT_TARGET=14.0 $(BIN)/uv pip compile -q --python-version $$python --python-platform $$platform --no-header \
+	            --only-binary :all: --generate-hashes requirements.lock -o /dev/null || exit 1; \
+	    done; \
+	done
+
+clean:
+	rm -rf .venv demo
