@@ -6,13 +6,15 @@ import contextlib
 import io
 import os
 import secrets
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from secondreader.domain import SecondReaderError
 
-__all__ = ["atomic_write", "png_bytes"]
+__all__ = ["atomic_stream", "atomic_write", "png_bytes"]
 
 
 def png_bytes(pixels: np.ndarray) -> bytes:
@@ -42,24 +44,24 @@ def png_bytes(pixels: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
-def atomic_write(path: Path, content: bytes | str) -> None:
-    """Write a file whole or not at all; text as UTF-8.
+@contextlib.contextmanager
+def atomic_stream(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that takes its name only once it is written whole.
 
     The content goes to a temporary file in the same folder, to the disk, and only then takes the
-    final name, in place of what stood there.
+    final name, in place of what stood there; after an error nothing is left.
 
     Raises
     ------
     SecondReaderError
         If it cannot be written: disk full, read-only, no such folder.
     """
-    data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
+    # Not `tempfile`: its files are private, and the final one should follow the user's umask.
+    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}.part")
     try:
-        # Not `tempfile`: its files are private, and the final one should follow the user's umask.
-        temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}.part")
         try:
             with temporary.open("xb") as stream:
-                stream.write(data)
+                yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
             temporary.replace(path)
@@ -72,6 +74,22 @@ def atomic_write(path: Path, content: bytes | str) -> None:
         raise SecondReaderError(
             f"cannot write {path} ({error.strerror}); expected a writable folder with room"
         ) from None
+
+
+def atomic_write(path: Path, content: bytes | str | Iterable[str]) -> None:
+    """Write a file whole or not at all; text as UTF-8, an iterable piece by piece.
+
+    Raises
+    ------
+    SecondReaderError
+        As for `atomic_stream`.
+    """
+    pieces = [content] if isinstance(content, bytes | str) else content
+    with atomic_stream(path) as stream:
+        for piece in pieces:
+            stream.write(
+                piece.encode("utf-8", "backslashreplace") if isinstance(piece, str) else piece
+            )
 
 
 def _sync_folder(folder: Path) -> None:
