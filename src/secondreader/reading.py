@@ -1,0 +1,236 @@
+"""Several models over one exam: who may read an image, what is a finding, which score a breast has.
+
+Readers give scores only. What is added here comes from the model folder (or, for a method without
+weights, its package): operating points make detections findings, calibration makes scores
+probabilities.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from secondreader import __version__, detections
+from secondreader.domain import (
+    BreastReading,
+    Detection,
+    ExamReading,
+    ImageReading,
+    Kind,
+    Laterality,
+    Mammogram,
+    ModelScore,
+    OperatingPoint,
+    Reader,
+    SecondReaderError,
+    ViewReading,
+)
+from secondreader.methods import METHODS, method
+
+_LOG = logging.getLogger("secondreader")
+__all__ = ["Model", "exam_reading", "load_model", "load_models", "view_reading"]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Model:
+    """A reader at hand, with what its folder says beyond the reader itself.
+
+    ``at`` names the operating point in use; ``points`` are all of them.
+    """
+
+    name: str
+    sha256: str
+    reader: Reader
+    points: tuple[OperatingPoint, ...]
+    at: str | None
+
+
+def load_models(names: Sequence[str], at: str | None = None) -> tuple[Model, ...]:
+    """Load several models by name or folder; two that would have one name are refused."""
+    models = tuple(load_model(name, at) for name in names)
+    twice = {m.name for m in models if sum(m.name == other.name for other in models) > 1}
+    if twice:
+        raise SecondReaderError(f"--model: got {min(twice)} twice, expected different models")
+    if not models:
+        raise SecondReaderError("--model: got none, expected at least one")
+    return models
+
+
+def load_model(name: str, at: str | None = None) -> Model:
+    """Load a model.
+
+    Parameters
+    ----------
+    name
+        A method that needs no weights, a model folder, or a run folder with a model in it.
+    at
+        The name of the operating point to use; ``None`` takes the model's default.
+
+    Raises
+    ------
+    SecondReaderError
+        If there is no such model, or it has no such operating point.
+    """
+    folder = _model_folder(name)
+    if folder is None:
+        reader = method(name).load(None)
+        points_file = Path(str(importlib.import_module(METHODS[name]).__file__)).parent
+        points, default = _operating_points(points_file / "operating_points.json")
+        digest = hashlib.sha256(f"{name} {__version__} {_config_json(reader)}".encode()).hexdigest()
+    else:
+        config = _read_json(folder / "config.json")
+        reader = method(str(config.get("method"))).load(folder)
+        points, default = _operating_points(folder / "operating_points.json")
+        digest = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
+    names = sorted({point.name for point in points})
+    if at is not None and at not in names:
+        raise SecondReaderError(
+            f"--at: got {at!r}, but {reader.name} has {', '.join(names) or 'no operating point'}"
+        )
+    return Model(reader.name, digest, reader, points, at or default)
+
+
+def view_reading(
+    models: Sequence[Model], mammogram: Mammogram, *, input: int, accept: frozenset[str]
+) -> ViewReading:
+    """Let every model read one image, or say why it does not."""
+    readings = [(model, _read(model, mammogram, accept)) for model in models]
+    return ViewReading(
+        source=mammogram.source,
+        rows=mammogram.pixels.shape[0],
+        cols=mammogram.pixels.shape[1],
+        laterality=mammogram.laterality,
+        view=mammogram.view,
+        spacing_mm=mammogram.spacing_mm,
+        scores=tuple(
+            ModelScore(model.name, reading.score, None, reading.refused)
+            for model, reading in readings
+        ),
+        detections=tuple(
+            _judged(model, detection)
+            for model, reading in readings
+            for detection in reading.detections
+        ),
+        heatmaps=tuple(
+            (model.name, reading.heatmap)
+            for model, reading in readings
+            if reading.heatmap is not None
+        ),
+        input=input,
+    )
+
+
+def exam_reading(
+    exam_id: str, patient_id: str | None, views: Sequence[ViewReading], models: Sequence[Model]
+) -> ExamReading:
+    """Combine the images of an exam: a breast is the mean of its views, an exam its larger breast.
+
+    Images of unknown laterality cannot be averaged into breasts: the largest of them stands for a
+    breast of unknown laterality.
+    """
+    sides: list[Laterality | None] = [
+        side for side in (Laterality.R, Laterality.L) if any(v.laterality is side for v in views)
+    ]
+    if any(v.laterality is None for v in views):
+        sides.append(None)
+    breasts = tuple(
+        BreastReading(side, tuple(_breast(model.name, side, views) for model in models))
+        for side in sides
+    )
+    scores = tuple(
+        ModelScore(
+            model.name,
+            detections.exam_score(
+                [s.score for b in breasts for s in b.scores if s.model == model.name]
+            ),
+        )
+        for model in models
+    )
+    return ExamReading(exam_id, patient_id, scores, breasts, tuple(views))
+
+
+def _breast(model: str, side: Laterality | None, views: Sequence[ViewReading]) -> ModelScore:
+    scores = [s.score for v in views if v.laterality is side for s in v.scores if s.model == model]
+    combine = detections.exam_score if side is None else detections.breast_score
+    return ModelScore(model, combine(scores))
+
+
+def _read(model: Model, mammogram: Mammogram, accept: frozenset[str]) -> ImageReading:
+    intent = mammogram.source.intent
+    if intent not in model.reader.intents and (intent is None or intent.value not in accept):
+        code = intent.value if intent else "unknown-intent"
+        wanted = ", ".join(sorted(i.value for i in model.reader.intents if i))
+        reason = f"{model.name} reads {wanted} images; this one is {code} (--accept {code})"
+        return ImageReading(mammogram.source, None, (code, reason))
+    try:
+        return model.reader.read(mammogram)
+    except Exception as error:  # one model's fault on one image must not end the whole reading
+        _LOG.debug("%s failed", model.name, exc_info=True)
+        reason = f"{model.name} failed with {type(error).__name__}; that is a bug: please report it"
+        return ImageReading(mammogram.source, None, ("failed", reason))
+
+
+def _judged(model: Model, detection: Detection) -> Detection:
+    """Add the model's name, and whether the detection is a finding at its operating point."""
+    threshold = _threshold(model, detection.kind)
+    finding = threshold is not None and detection.score >= threshold
+    return replace(detection, model=model.name, finding=finding)
+
+
+def _threshold(model: Model, kind: Kind) -> float | None:
+    for point in model.points:
+        if point.name == model.at and point.kind is kind:
+            return point.threshold
+    return None
+
+
+def _model_folder(name: str) -> Path | None:
+    """Return the model folder that a name means, ``None`` for a method without weights."""
+    for folder in (Path(name) / "model", Path(name)):
+        if (folder / "config.json").is_file():
+            return folder
+    if name in METHODS:
+        return None
+    raise SecondReaderError(
+        f"--model: got {name!r}, expected a model folder or one of {', '.join(METHODS)}"
+    )
+
+
+def _operating_points(path: Path) -> tuple[tuple[OperatingPoint, ...], str | None]:
+    if not path.is_file():
+        return (), None
+    stored = _read_json(path)
+    try:
+        points = tuple(
+            OperatingPoint(
+                p["name"], Kind(p["kind"]), float(p["threshold"]), p["rule"], p["chosen_on"]
+            )
+            for p in stored["points"]
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise SecondReaderError(
+            f"operating points: got {error} in {path}, expected name, kind, threshold, rule, "
+            "chosen_on for each"
+        ) from None
+    return points, stored.get("default")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SecondReaderError(f"model: cannot read {path} ({error}), expected JSON") from None
+    if not isinstance(content, dict):
+        raise SecondReaderError(f"model: got no JSON object in {path}, expected one")
+    return content
+
+
+def _config_json(reader: Reader) -> str:
+    config = getattr(reader, "config", None)
+    return config.model_dump_json() if config is not None else ""
