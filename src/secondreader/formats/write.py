@@ -57,7 +57,7 @@ def atomic_stream(path: Path) -> Iterator[BinaryIO]:
         If it cannot be written: disk full, read-only, no such folder.
     """
     # Not `tempfile`: its files are private, and the final one should follow the user's umask.
-    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}.part")
+    temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(6)}.part")
     try:
         try:
             with temporary.open("xb") as stream:
