@@ -50,7 +50,7 @@ class Catalogue:
     """The exams found, in a fixed order, and the files that are none."""
 
     def __init__(self) -> None:
-        self._db = sqlite3.connect("", isolation_level=None)  # private, temporary, spills to disk
+        self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA temp_store = FILE")
         self._db.executescript(_SCHEMA)
         self._db.execute("BEGIN")

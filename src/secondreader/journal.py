@@ -51,7 +51,9 @@ class Journal:
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
         try:
-            self._db = sqlite3.connect(str(path) if path else "", isolation_level=None)
+            self._db = sqlite3.connect(
+                str(path) if path else "", isolation_level=None, check_same_thread=False
+            )
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.executescript(_SCHEMA)
