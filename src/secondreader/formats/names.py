@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import PurePosixPath
 
 from secondreader.domain import Laterality, View
@@ -98,19 +99,18 @@ def parse(path: str, root: str = "") -> Name:
         for depth in range(len(folders), -1, -1):
             outer = _read(folders[depth - 1] if depth else root)
             if outer.whole:
-                return _named(outer, folders[: max(depth - 1, 0)], stem, root)
-    return _named(said, folders, stem, root)
+                return _named(outer, folders[: max(depth - 1, 0)], stem)
+    return _named(said, folders, "" if folders else root or stem)
 
 
-def inbreast(name: str) -> _Said | None:
-    """Return what an INbreast file name says, ``None`` for any other name.
+def inbreast(path: str) -> Name | None:
+    """Return what an INbreast file name says, ``None`` for any other name."""
+    said = _inbreast(_stem(path.rsplit("/", 1)[-1]))
+    return _named(said, [], "") if said else None
 
-    Parameters
-    ----------
-    name
-        Of the file, without folders; with or without its suffix.
-    """
-    match = _INBREAST.fullmatch(_stem(name))
+
+def _inbreast(stem: str) -> _Said | None:
+    match = _INBREAST.fullmatch(stem)
     if match is None:
         return None
     _, patient, side, view = match.groups()
@@ -122,7 +122,7 @@ def inbreast(name: str) -> _Said | None:
 
 
 def _read(part: str) -> _Said:
-    known = inbreast(part)
+    known = _inbreast(part)
     if known is not None:
         return known
     match = _CBIS.fullmatch(part)
@@ -143,53 +143,51 @@ def _pair(part: str, words: list[re.Match[str]]) -> _Said | None:
         joined = _JOINED.fullmatch(word.group().upper())
         if joined:
             found[_SIDES[joined[1]], View(joined[2])] = word.span()
-    for first, second in zip(words, words[1:], strict=False):
+    for first, second in pairwise(words):
         for side, view in ((first, second), (second, first)):
             if side.group().upper() in _SIDES and view.group().upper() in View.__members__:
                 meant = (_SIDES[side.group().upper()], View(view.group().upper()))
                 found[meant] = (first.start(), second.end())
     if not found:
         return None
-    if len(found) > 1:
+    sides, views = _alone(words)
+    sides |= {side for side, _ in found}
+    views |= {view for _, view in found}
+    if len(sides) > 1 or len(views) > 1:
         return _Said(part)
-    ((laterality, view_said), span), *_ = found.items()
-    return _Said(_without(part, [span]), laterality, view_said, None, "the name")
+    ((laterality, projection), span), *_ = found.items()
+    return _Said(_without(part, [span]), laterality, projection, None, "the name")
 
 
 def _lone(part: str, words: list[re.Match[str]]) -> _Said:
     """Find words that say a side or a projection by themselves."""
-    sides = {_SIDES[w.group().upper()] for w in words if w.group().upper() in ("LEFT", "RIGHT")}
-    views = {View(w.group().upper()) for w in words if w.group() in ("CC", "MLO", "mlo")}
+    sides, views = _alone(words)
     if len(sides) > 1 or len(views) > 1 or not (sides or views):
         return _Said(part)
-    spans = [
-        w.span()
-        for w in words
-        if w.group().upper() in ("LEFT", "RIGHT") or w.group() in ("CC", "MLO", "mlo")
-    ]
-    rest = _without(part, spans)
+    rest = _without(part, [word.span() for word in words if any(_alone([word]))])
     return _Said(rest, next(iter(sides), None), next(iter(views), None), None, "the name")
+
+
+def _alone(words: list[re.Match[str]]) -> tuple[set[Laterality], set[View]]:
+    """Return the sides and projections of words that mean nothing else (a lone ``R`` may)."""
+    said = [word.group() for word in words]
+    sides = {_SIDES[word.upper()] for word in said if word.upper() in ("LEFT", "RIGHT")}
+    return sides, {View(word.upper()) for word in said if word in ("CC", "MLO", "mlo")}
 
 
 def _without(part: str, spans: list[tuple[int, int]]) -> str:
     """Take the words at `spans` out, and a short number behind them: a second image of the view."""
     before = re.sub(r"[^A-Za-z0-9]+$", "", part[: spans[0][0]])
     after = re.sub(r"^[^A-Za-z0-9]+", "", part[spans[-1][1] :])
-    between = [
-        part[end:start].strip("_-. ")
-        for (_, end), (start, _) in zip(spans, spans[1:], strict=False)
-    ]
+    between = [part[end:start].strip("_-. ") for (_, end), (start, _) in pairwise(spans)]
     if re.search(r"\d", before) and re.fullmatch(r"\d{1,2}", after):
         after = ""
     return "_".join(filter(None, [before, *between, after]))
 
 
-def _named(said: _Said, folders: list[str], stem: str, root: str) -> Name:
-    """Name the exam: folders, and what is left of the name; at least the folder's own name."""
-    rest = said.rest
-    if not rest and not folders:
-        rest = root or stem
-    exam = "/".join(filter(None, [*folders, rest]))
+def _named(said: _Said, folders: list[str], otherwise: str) -> Name:
+    """Name the exam: folders, and what is left of the name, or `otherwise` if nothing is."""
+    exam = "/".join(filter(None, [*folders, said.rest or otherwise]))
     return Name(exam, said.patient, said.laterality, said.view, said.rule)
 
 
