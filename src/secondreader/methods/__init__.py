@@ -1,0 +1,27 @@
+"""The methods: a name, and the module that exports ``Config``, ``train`` and ``load``."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from secondreader.domain import SecondReaderError
+
+__all__ = ["METHODS", "method"]
+
+METHODS = {
+    "spot_filter": "secondreader.methods.spot_filter",
+}
+
+
+def method(name: str) -> ModuleType:
+    """Import a method's package.
+
+    Raises
+    ------
+    SecondReaderError
+        If there is no such method.
+    """
+    if name not in METHODS:
+        raise SecondReaderError(f"method: got {name!r}, expected one of {', '.join(METHODS)}")
+    return importlib.import_module(METHODS[name])

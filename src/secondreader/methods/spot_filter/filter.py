@@ -1,0 +1,212 @@
+"""Spots brighter than their surround, at the sizes of calcifications, measured against local noise.
+
+Five steps: prepare (breast, working pixel), difference of Gaussians at several scales, division by
+the local noise, a Hessian check that a spot is round and no line, peaks and clusters. Everything is
+in millimetres, so that one setting serves film at 200 µm and detectors at 70 µm.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+from scipy import ndimage
+
+from secondreader import detections, geometry, imaging
+from secondreader.domain import (
+    Circle,
+    Detection,
+    Frame,
+    Heatmap,
+    ImageReading,
+    Intent,
+    Kind,
+    Mammogram,
+)
+
+__all__ = ["Config", "SpotFilter", "load", "prepare"]
+
+
+class Config(BaseModel):
+    """Settings; all are ours, chosen on films of mini-MIAS looked at in development."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    working_mm: float = 0.1  # finer images are resampled to this pixel
+    coarsest_mm: float = 0.25  # coarser images are refused: a calcification is less than a pixel
+    sigmas_mm: tuple[float, ...] = (0.12, 0.2, 0.3)  # of the inner Gaussian
+    surround: float = 2.0  # the outer Gaussian's sigma, in inner ones
+    noise_mm: float = 6.0  # side of the window that local noise is measured in
+    roundness: float = 0.35  # least ratio of the Hessian's eigenvalues; a line has 0
+    skin_mm: float = 3.0  # next to the skin and the film's edge nothing is looked for
+    apart_mm: float = 0.4  # peaks closer than this are one
+    threshold: float = 4.0  # least response, in local noise
+    most: int = 300  # spots kept in an image
+    least: int = 3  # calcifications of a cluster ...
+    area_mm2: float = 100.0  # ... within this area
+
+
+class SpotFilter:
+    """The reader; see the module."""
+
+    name = "spot_filter"
+    # It works on local contrast and is divided by local noise: any monotonic scale will do.
+    intents: frozenset[Intent | None] = frozenset({*Intent, None})
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def read(self, mammogram: Mammogram) -> ImageReading:
+        """Read one image; its score is that of its best cluster, 0 where it has none."""
+        refused = _refusal(mammogram, self.config)
+        prepared = None if refused else prepare(mammogram, self.config)
+        if prepared is None:
+            refused = refused or ("no-breast", "spot_filter found no breast in the image")
+            return ImageReading(mammogram.source, None, refused)
+        pixels, mask, frame, spacing = prepared
+        response = spot_response(pixels, mask, spacing, self.config)
+        positions, scores = detections.peaks(
+            response,
+            threshold=self.config.threshold,
+            min_distance=self.config.apart_mm / spacing,
+            mask=mask,
+            most=self.config.most,
+        )
+        assert mammogram.spacing_mm is not None
+        source = geometry.to_source(frame, positions)
+        groups = detections.cluster_detections(
+            source,
+            scores,
+            mammogram.spacing_mm,
+            least=self.config.least,
+            area_mm2=self.config.area_mm2,
+        )
+        radius = self.config.apart_mm / 2 / mammogram.spacing_mm[0]
+        spots = tuple(
+            Detection(Kind.MICROCALCIFICATION, Circle(float(r), float(c), radius), float(score))
+            for (r, c), score in zip(source, scores, strict=True)
+        )
+        score = groups[0].score if groups else 0.0
+        return ImageReading(
+            mammogram.source, score, None, groups + spots, _heatmap(response, frame)
+        )
+
+
+def load(model_dir: Path | None) -> SpotFilter:
+    """Return the reader; it has no weights and takes no folder."""
+    if model_dir is not None:
+        raise ValueError(f"spot_filter: got the folder {model_dir}, expected none: no weights")
+    return SpotFilter(Config())
+
+
+def prepare(
+    mammogram: Mammogram, config: Config
+) -> tuple[np.ndarray, np.ndarray, Frame, float] | None:
+    """Crop to the breast and resample to the working pixel, never finer than the image.
+
+    Returns
+    -------
+    tuple or None
+        Pixels (rows, cols) float32, the mask inside which is looked (skin and film edge left out),
+        their frame, and their pixel in mm; ``None`` where there is no breast.
+    """
+    assert mammogram.spacing_mm is not None
+    whole = imaging.breast_mask(mammogram.pixels, mammogram.spacing_mm)
+    if not whole.any():
+        return None
+    frame = geometry.identity((mammogram.pixels.shape[0], mammogram.pixels.shape[1]))
+    margin = int(1 / mammogram.spacing_mm[0])
+    pixels, cropped = imaging.crop_to_mask(mammogram.pixels, frame, whole, margin)
+    mask, _ = imaging.crop_to_mask(whole, frame, whole, margin)
+    spacing = max(config.working_mm, *mammogram.spacing_mm)
+    pixels, moved = imaging.to_spacing(pixels, cropped, mammogram.spacing_mm, spacing)
+    small, _ = imaging.to_spacing(mask.astype(np.float32), cropped, mammogram.spacing_mm, spacing)
+    inside = _eroded(small > 0.5, round(config.skin_mm / spacing))
+    return (pixels, inside, moved, spacing) if inside.any() else None
+
+
+def spot_response(
+    pixels: np.ndarray, mask: np.ndarray, spacing: float, config: Config
+) -> np.ndarray:
+    """Return how far each pixel stands out as a round spot, in units of local noise.
+
+    Returns
+    -------
+    numpy.ndarray
+        (rows, cols) float32; 0 outside the mask and where the Hessian says line or edge.
+    """
+    best = np.zeros(pixels.shape, np.float32)
+    window = max(round(config.noise_mm / spacing), 3)
+    for sigma_mm in config.sigmas_mm:
+        sigma = max(sigma_mm / spacing, 0.6)
+        inner = ndimage.gaussian_filter(pixels, sigma)
+        outer = ndimage.gaussian_filter(pixels, sigma * config.surround)
+        difference = np.where(mask, inner - outer, 0)
+        noise = _local_noise(difference, mask, window)
+        response = difference / noise
+        response[_lines(inner, config.roundness)] = 0
+        np.maximum(best, response, out=best)
+    best[~mask] = 0
+    return best
+
+
+def _local_noise(difference: np.ndarray, mask: np.ndarray, window: int) -> np.ndarray:
+    """Return the local spread, spots clipped so that a cluster does not hide itself."""
+    inside = difference[mask]
+    spread = 1.4826 * float(np.median(np.abs(inside - np.median(inside)))) if inside.size else 0.0
+    limit = max(3 * spread, 1e-6)
+    clipped = np.clip(difference, -limit, limit)
+    share = ndimage.uniform_filter(mask.astype(np.float32), window)
+    power = ndimage.uniform_filter(clipped**2, window)
+    local = np.sqrt(np.maximum(power, 0) / np.maximum(share, 1e-3))
+    floor = max(0.5 * spread, 1e-4)
+    noise: np.ndarray = np.maximum(local, floor)
+    return noise
+
+
+def _lines(smooth: np.ndarray, roundness: float) -> np.ndarray:
+    """Say where the Hessian is that of a line or an edge: eigenvalues of unlike size or sign."""
+    down, across = np.gradient(smooth)
+    rr, rc = np.gradient(down)
+    cc = np.gradient(across, axis=1)
+    trace, determinant = rr + cc, rr * cc - rc**2
+    # With k the ratio of the eigenvalues, det / trace² = k / (1 + k)².
+    limit = roundness / (1 + roundness) ** 2
+    flat: np.ndarray = (trace >= 0) | (determinant < limit * trace**2)
+    return flat
+
+
+def _eroded(mask: np.ndarray, steps: int) -> np.ndarray:
+    """Take ``steps`` pixels off a mask on all sides, the image's own border not counted."""
+    distance = ndimage.distance_transform_edt(np.pad(mask, 1, mode="edge"))
+    eroded: np.ndarray = distance[1:-1, 1:-1] > steps
+    return eroded
+
+
+def _heatmap(response: np.ndarray, frame: Frame) -> Heatmap:
+    """Shrink the response to at most 512 pixels, the strongest of each block, 10 noises = 1."""
+    block = max(-(-max(response.shape) // 512), 1)
+    rows, cols = -(-response.shape[0] // block), -(-response.shape[1] // block)
+    padded = np.pad(
+        response, ((0, rows * block - response.shape[0]), (0, cols * block - response.shape[1]))
+    )
+    values = padded.reshape(rows, block, cols, block).max(axis=(1, 3))
+    grid = geometry.resample(frame, (rows, cols), (block, block))
+    return Heatmap(np.clip(values / 10, 0, 1).astype(np.float32), grid)
+
+
+def _refusal(mammogram: Mammogram, config: Config) -> tuple[str, str] | None:
+    if mammogram.spacing_mm is None:
+        return (
+            "no-spacing",
+            "spot_filter works in millimetres: the image states no pixel size; "
+            "give it with --spacing-mm",
+        )
+    if max(mammogram.spacing_mm) > config.coarsest_mm:
+        return (
+            "too-coarse",
+            f"spot_filter: got pixels of {max(mammogram.spacing_mm):g} mm, "
+            f"expected {config.coarsest_mm:g} mm or less",
+        )
+    return None
