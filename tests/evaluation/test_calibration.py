@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 from scipy.special import expit, logit
+from sklearn.isotonic import IsotonicRegression
 
 from secondreader.domain import SecondReaderError
 from secondreader.evaluation import calibration, reliability
@@ -54,6 +55,16 @@ def test_isotonic_rises_and_is_refused_with_fewer_than_200_positives():
     few = np.flatnonzero(y)[:199].tolist() + np.flatnonzero(~y).tolist()
     with pytest.raises(SecondReaderError, match="got 199 positives, expected at least 200"):
         calibration.fit("isotonic", x[few], y[few], who[few])
+
+
+def test_isotonic_equals_scikit_learn_with_ties():
+    x, y, who = scored()
+    x = np.round(x, 1)
+    fitted = IsotonicRegression(out_of_bounds="clip").fit(x, y)
+    at = np.linspace(-5, 5, 301)
+    assert calibration.apply(calibration.fit("isotonic", x, y, who), at) == pytest.approx(
+        fitted.predict(at)
+    )
 
 
 @pytest.mark.parametrize("method", calibration.METHODS)

@@ -22,7 +22,6 @@ from typing import Any, Literal
 import numpy as np
 from scipy import optimize
 from scipy.special import expit
-from sklearn.isotonic import IsotonicRegression
 
 from secondreader.domain import SecondReaderError
 from secondreader.evaluation.bootstrap import RESAMPLES, Estimate, estimate, replicates
@@ -164,10 +163,14 @@ def _isotonic(x: np.ndarray, y: np.ndarray) -> dict[str, float | Sequence[float]
             f"calibration: got {int(y.sum())} positives, expected at least {LEAST_ISOTONIC} for "
             "isotonic regression"
         )
-    model = IsotonicRegression(out_of_bounds="clip").fit(x, y)
+    values, which, number = np.unique(x, return_inverse=True, return_counts=True)
+    seen = np.bincount(which, y) / number
+    risen = optimize.isotonic_regression(seen, weights=number).x
+    # of a run of equal probabilities the two ends say all
+    end = np.append(np.diff(risen) != 0, True) | np.insert(np.diff(risen) != 0, 0, True)
     return {
-        "scores": [float(v) for v in model.X_thresholds_],
-        "probabilities": [float(v) for v in model.y_thresholds_],
+        "scores": [float(v) for v in values[end]],
+        "probabilities": [float(v) for v in risen[end]],
     }
 
 

@@ -16,7 +16,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtr, ndtri
 
 from secondreader.domain import SecondReaderError
 from secondreader.evaluation.bootstrap import LEVEL, Difference, Estimate
@@ -40,10 +40,23 @@ def _components(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.
     """Return for each positive the fraction of negatives below it, for each negative of positives above."""
     positives, negatives = scores[:, labels], scores[:, ~labels]
     m, n = positives.shape[1], negatives.shape[1]
-    together = stats.rankdata(np.concatenate([positives, negatives], axis=1), axis=1)
-    above = (together[:, :m] - stats.rankdata(positives, axis=1)) / n
-    below = 1 - (together[:, m:] - stats.rankdata(negatives, axis=1)) / m
+    together = _midranks(np.concatenate([positives, negatives], axis=1))
+    above = (together[:, :m] - _midranks(positives)) / n
+    below = 1 - (together[:, m:] - _midranks(negatives)) / m
     return above, below
+
+
+def _midranks(scores: np.ndarray) -> np.ndarray:
+    """Return ranks along the last axis, ties sharing their mean.
+
+    As ``scipy.stats.rankdata``, which cannot be imported where torch is blocked.
+    """
+    ranks = np.empty(scores.shape)
+    for row, out in zip(scores, ranks, strict=True):
+        ordered = np.sort(row)
+        first = np.searchsorted(ordered, row, side="left")
+        out[:] = (first + np.searchsorted(ordered, row, side="right") + 1) / 2
+    return ranks
 
 
 def areas(labels: np.ndarray, scores: np.ndarray, patients: np.ndarray) -> Areas:
@@ -95,7 +108,7 @@ def auc_interval(got: Areas, reader: int = 0, level: float = LEVEL) -> Estimate:
     value, variance = float(got.auc[reader]), float(got.covariance[reader, reader])
     if not 0 < value < 1 or variance <= 0:
         return Estimate(value, value, value, note="perfect separation: the interval tells nothing")
-    wide = stats.norm.ppf((1 + level) / 2) * math.sqrt(variance) / (value * (1 - value))
+    wide = ndtri((1 + level) / 2) * math.sqrt(variance) / (value * (1 - value))
     middle = math.log(value / (1 - value))
     low, high = (1 / (1 + math.exp(-(middle + s * wide))) for s in (-1, 1))
     return Estimate(value, low, high)
@@ -110,6 +123,6 @@ def auc_test(got: Areas, a: int = 0, b: int = 1, level: float = LEVEL) -> Differ
         note = "the difference does not vary: the readers order the units alike"
         return Difference(value, value, value, 1.0 if value == 0 else None, got.method, note)
     error = math.sqrt(variance)
-    wide = float(stats.norm.ppf((1 + level) / 2)) * error
-    p = float(2 * stats.norm.sf(abs(value) / error))
+    wide = float(ndtri((1 + level) / 2)) * error
+    p = float(2 * ndtr(-abs(value) / error))
     return Difference(value, value - wide, value + wide, p, got.method)

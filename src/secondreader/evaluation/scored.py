@@ -81,14 +81,20 @@ class Readings:
     given
         The reader's own scores of breasts (``breast_id``) and exams (``exam_id``), where it has
         them; elsewhere a breast is the mean of its views and an exam its larger breast.
+    promised
+        The same for its probabilities.
     unread
         Why images have no score: reason → how many.
+    person
+        Whether only ``given`` counts: people rate breasts and exams, not images.
     """
 
     reader: str
     images: tuple[ScoredImage, ...]
     given: Mapping[str, float] = field(default_factory=dict)
+    promised: Mapping[str, float] = field(default_factory=dict)
     unread: Mapping[str, int] = field(default_factory=dict)
+    person: bool = False
 
 
 def join(
@@ -120,6 +126,7 @@ def join(
     find = _Finder(records, inputs)
     taken: dict[int, ViewReading] = {}
     given: dict[str, float] = {}
+    promised: dict[str, float] = {}
     strangers: list[str] = []
     total = 0
     for exam in exams:
@@ -137,7 +144,10 @@ def join(
                 taken[index] = view
                 hosts.add(_exam_key(records[index]))
         if len(hosts) == 1:  # an exam grouped otherwise than in the data is scored from its images
-            given |= _given(exam, model, hosts.pop())
+            host = hosts.pop()
+            own = _own_by_key(exam, model, host)
+            given |= {k: s.score for k, s in own.items() if s.score is not None}
+            promised |= {k: s.probability for k, s in own.items() if s.probability is not None}
     _refuse_strangers(strangers, total)
     _refuse_one_content_under_two(records, taken)
     images, unread = [], Counter[str]()
@@ -147,7 +157,8 @@ def join(
         if reason:
             unread[reason] += 1
     check(images)
-    return Readings(model, tuple(images), given, dict(unread))
+    _finite([*given.values(), *promised.values()])
+    return Readings(model, tuple(images), given, promised, dict(unread))
 
 
 class _Finder:
@@ -222,10 +233,10 @@ def _own(scores: Sequence[ModelScore], model: str) -> ModelScore | None:
     return next((s for s in scores if s.model == model), None)
 
 
-def _given(exam: ExamReading, model: str, key: str) -> dict[str, float]:
+def _own_by_key(exam: ExamReading, model: str, key: str) -> dict[str, ModelScore]:
     own = {key: _own(exam.scores, model)}
     own |= {f"{key}|{b.laterality}": _own(b.scores, model) for b in exam.breasts if b.laterality}
-    return {k: s.score for k, s in own.items() if s is not None and s.score is not None}
+    return {k: s for k, s in own.items() if s is not None}
 
 
 def _scored(
@@ -264,6 +275,12 @@ def _scored(
     return image, reason
 
 
+def _finite(numbers: Iterable[float | None], file: str = "") -> None:
+    if not all(math.isfinite(v) for v in numbers if v is not None):
+        where = f" (file: {file})" if file else ""
+        raise SecondReaderError(f"score: got one that is not finite, expected numbers{where}")
+
+
 def _decade(age: float | None) -> str | None:
     return None if age is None else f"{int(age) // 10 * 10}-{int(age) // 10 * 10 + 9}"
 
@@ -285,10 +302,7 @@ def check(images: Sequence[ScoredImage]) -> None:
     patient: dict[str, str] = {}
     for image in images:
         numbers = [image.score, image.probability, *(d.score for d in image.detections)]
-        if not all(math.isfinite(v) for v in numbers if v is not None):
-            raise SecondReaderError(
-                f"score: got one that is not finite, expected numbers (file: {image.image_id})"
-            )
+        _finite(numbers, image.image_id)
         if patient.setdefault(image.exam_id, image.patient_id) != image.patient_id:
             raise SecondReaderError(
                 "patients: got one exam under two ids, expected one id a patient "

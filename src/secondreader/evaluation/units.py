@@ -96,7 +96,7 @@ def units(
     use
         Which number to take.
     given
-        The reader's own scores of breasts and exams by ``breast_id`` and ``exam_id``, which are
+        The reader's own numbers of that sort for breasts and exams, by ``breast_id`` and ``exam_id``, which are
         preferred to those made from its images.
     only_given
         Take nothing but ``given``: for people, who rated breasts and not images.
@@ -161,7 +161,7 @@ def _score(
     only_given: bool,
 ) -> float | None:
     """Score a unit from its own views, or from the parts it has."""
-    if level in ("breast", "exam") and use == "score" and key in given:
+    if level in ("breast", "exam") and key in given:
         return given[key]
     if level == "image":
         return None if only_given else getattr(members[0], use)
