@@ -52,7 +52,7 @@ def find(inputs: Sequence[Path]) -> Iterator[FileRef | Skipped]:
             continue
         if stat.S_ISDIR(info.st_mode):
             yield from _walk(number, whole, seen)
-        elif is_dicomdir(whole):
+        elif stat.S_ISREG(info.st_mode) and is_dicomdir(whole):
             yield from _listed(number, whole, seen)
         else:
             yield from _file(number, whole.parent, whole.name, seen)

@@ -75,11 +75,11 @@ def read_picture(stream: BinaryIO, kind: str) -> Stored:
             if picture.width * picture.height > MAX_PIXELS:
                 size = f"{picture.height} x {picture.width}"
                 raise Refused("too-large", f"got {size} pixels, expected at most {MAX_PIXELS}")
+            bits = _bits(picture, kind)  # before anything makes Pillow decode
             if getattr(picture, "n_frames", 1) > 1:
                 raise Refused("several", f"several pictures in one {kind}; expected one a file")
             if picture.getexif().get(_ORIENTATION, 1) not in (0, 1):
                 raise Refused("orientation", "asks to be turned; expected it stored upright")
-            bits = _bits(picture, kind)
             white_is_zero = kind == "TIFF" and _tag(picture, _PHOTOMETRIC) == _WHITE_IS_ZERO
             lossy = kind == "JPEG" or (
                 kind == "TIFF" and _tag(picture, _COMPRESSION) in _LOSSY_TIFF
@@ -132,8 +132,7 @@ def _bits(picture: Image.Image, kind: str) -> int:
         raise Refused("palette", "a picture with a palette; expected grey values")
     bits, channels = 8, len(picture.getbands())
     if kind == "PNG":
-        tiles = getattr(picture, "tile", None)
-        raw = str(tiles[0].args) if tiles else ""
+        raw = str(getattr(picture, "tile", [])[0].args)
         bits = {"1": 1, "L;2": 2, "L;4": 4}.get(raw, 16 if "16" in raw else 8)
     elif kind == "TIFF":
         per_value = set(_tag(picture, _BITS) or (1,))

@@ -198,8 +198,8 @@ def _one(
             "contradiction", f"{what}: {where} says {stated}, the file's name says {named}"
         )
     if stated:
-        return stated, where
-    return named, rule if named else "neither the name nor a table says"
+        return str(stated), where
+    return named and str(named), rule if named else "neither the name nor a table says"
 
 
 def _spacing_step(known: _Known, stored: Stored) -> Step:
