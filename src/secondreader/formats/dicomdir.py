@@ -10,7 +10,8 @@ from secondreader.domain import Refused
 
 __all__ = ["is_dicomdir", "referenced_files"]
 
-_MEDIA_STORAGE_DIRECTORY = b"1.2.840.10008.1.3.10\0"
+# Media Storage SOP Class UID (0002,0002), always in explicit little endian: Media Storage Directory.
+_MEDIA_STORAGE_DIRECTORY = b"\x02\0\x02\0UI\x14\x001.2.840.10008.1.3.10"
 
 
 def is_dicomdir(path: Path) -> bool:

@@ -13,6 +13,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from secondreader.domain import Refused
 from secondreader.formats.archive import ZIP_MAGIC, members
@@ -83,40 +84,59 @@ class _Seen:
         return False
 
 
+class _Folder(NamedTuple):
+    """A folder to visit: its path from the root, its real path, and the folders around it."""
+
+    path: str
+    real: str
+    outer: _Folder | None
+    linked: bool
+
+    def within(self, real: str) -> bool:
+        """Say whether a folder is one of those around this one, as it was reached."""
+        outer = self.outer
+        while outer is not None:
+            if outer.real == real:
+                return True
+            outer = outer.outer
+        return False
+
+
 def _walk(number: int, root: Path, seen: _Seen) -> Iterator[FileRef | Skipped]:
-    waiting: list[tuple[str, frozenset[str]]] = [("", frozenset())]
+    waiting = [_Folder("", os.path.realpath(root), None, False)]
     while waiting:
-        folder, around = waiting.pop()
-        here = root / folder
-        real = os.path.realpath(here)
-        if real in around:
+        here = waiting.pop()
+        printable = shown(here.path or ".")
+        if here.linked and here.within(here.real):
             reason = "a link to a folder around it; each folder is read once"
-            yield Skipped(number, shown(folder), "symlink-loop", reason)
+            yield Skipped(number, printable, "symlink-loop", reason)
             continue
-        if real in seen.folders:
+        if here.real in seen.folders:
             reason = "this folder is reached in another way too; it is read once"
-            yield Skipped(number, shown(folder or "."), "duplicate", reason)
+            yield Skipped(number, printable, "duplicate", reason)
             continue
-        seen.folders.add(real)
+        seen.folders.add(here.real)
         try:
-            files, folders = _listing(here)
+            files, folders = _listing(root / here.path)
         except OSError as error:
             reason = f"the folder cannot be read ({error.strerror})"
-            yield Skipped(number, shown(folder or "."), "unreadable-folder", reason)
+            yield Skipped(number, printable, "unreadable-folder", reason)
             continue
         if not files and not folders:
-            yield Skipped(number, shown(folder or "."), "empty", "an empty folder")
+            yield Skipped(number, printable, "empty", "an empty folder")
         for name in files:
-            yield from _file(number, root, f"{folder}/{name}" if folder else name, seen, real)
-        inner = around | {real}
-        for name in reversed(folders):
-            waiting.append((f"{folder}/{name}" if folder else name, inner))
+            path = f"{here.path}/{name}" if here.path else name
+            yield from _file(number, root, path, seen, here.real)
+        for name, linked in reversed(folders):
+            path = f"{here.path}/{name}" if here.path else name
+            real = os.path.realpath(root / path) if linked else os.path.join(here.real, name)  # noqa: PTH118
+            waiting.append(_Folder(path, real, here, linked))
 
 
-def _listing(folder: Path) -> tuple[list[str], list[str]]:
-    """Return the names of files and of folders (links to folders among them), each sorted."""
+def _listing(folder: Path) -> tuple[list[str], list[tuple[str, bool]]]:
+    """Return the names of files, and of folders with whether they are links, each sorted."""
     files: list[str] = []
-    folders: list[str] = []
+    folders: list[tuple[str, bool]] = []
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.lower() in _JUNK or entry.name.startswith("._"):
@@ -125,7 +145,10 @@ def _listing(folder: Path) -> tuple[list[str], list[str]]:
                 is_folder = entry.is_dir()
             except OSError:  # a link to itself
                 is_folder = False
-            (folders if is_folder else files).append(entry.name)
+            if is_folder:
+                folders.append((entry.name, entry.is_symlink()))
+            else:
+                files.append(entry.name)
     return sorted(files), sorted(folders)
 
 
@@ -143,7 +166,7 @@ def _file(
         if walked is None or linked:
             real = os.path.realpath(whole)
         else:
-            real = f"{walked}/{whole.name}"
+            real = os.path.join(walked, whole.name)  # noqa: PTH118
         info = whole.stat()
         if not stat.S_ISREG(info.st_mode):
             reason = "not a regular file; expected an image or a ZIP"

@@ -82,7 +82,7 @@ def _ascii(stream: BinaryIO, count: int, largest: int) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            values = np.fromstring(text.decode("ascii"), np.int64, count, sep=" ")
+            values = np.fromstring(text.decode("ascii"), np.int64, sep=" ")[:count]
     except (ValueError, DeprecationWarning):
         raise Refused("truncated", "ends early, or holds what is no number") from None
     if len(values) < count:
