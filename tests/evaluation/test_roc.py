@@ -150,6 +150,12 @@ def test_a_confusion_matrix_counts_the_threshold_itself_as_positive():
     assert rates["npv"] == pytest.approx(2 / 3)
     assert rates["accuracy"] == pytest.approx(3 / 5)
     assert rates["f1"] == pytest.approx(1 / 2)
+    assert rates["error"] == pytest.approx(2 / 5)
+    shares = [
+        rates[f"{n}_share"]
+        for n in ("true_positive", "false_positive", "true_negative", "false_negative")
+    ]
+    assert shares == pytest.approx([1 / 5, 1 / 5, 2 / 5, 1 / 5])
 
 
 def test_probabilistic_f1_of_hard_calls_is_f1_and_of_soft_ones_is_known():

@@ -22,6 +22,7 @@ from secondreader.evaluation.units import Units
 __all__ = [
     "FRACTIONS",
     "LEAST",
+    "RATES_OF_CALLS",
     "probability_figures",
     "score_curves",
     "score_figures",
@@ -30,7 +31,7 @@ __all__ = [
     "too_small",
 ]
 
-LEVELS_OF_RATES = (0.8, 0.9, 0.95)
+RATES_OF_CALLS = (0.8, 0.9, 0.95)
 FRACTIONS = np.unique(np.concatenate([np.linspace(0, 1, 101), np.geomspace(1e-3, 1e-1, 41)]))
 LEAST = 10
 """Patients of each class below which a figure comes with a warning."""
@@ -39,15 +40,21 @@ _POSITION_LOW = 1e-6
 _MOST_THRESHOLDS = 20_000
 
 
-def score_names(positions: bool = False) -> list[str]:
+def score_names(positions: bool = False, rates: Sequence[float] = RATES_OF_CALLS) -> list[str]:
     """Return the names of the figures of `score_statistic`, in its order."""
     names = ["auc", "partial_auc_0.1", "mean_sensitivity_fpf_0_0.1", "average_precision"]
-    names += [f"sensitivity_at_specificity_{s:g}" for s in LEVELS_OF_RATES]
-    names += [f"specificity_at_sensitivity_{s:g}" for s in LEVELS_OF_RATES]
+    names += [f"sensitivity_at_specificity_{s:g}" for s in rates]
+    names += [f"specificity_at_sensitivity_{s:g}" for s in rates]
     return [*names, "mean_sensitivity_log_fpf_1e-6_0.1"] if positions else names
 
 
-def score_statistic(units: Units, *, positions: bool = False, band: bool = False) -> Statistic:
+def score_statistic(
+    units: Units,
+    *,
+    positions: bool = False,
+    band: bool = False,
+    rates: Sequence[float] = RATES_OF_CALLS,
+) -> Statistic:
     """Return counts → (draws, figures [+ the ROC at `FRACTIONS`]).
 
     Raises
@@ -66,8 +73,8 @@ def score_statistic(units: Units, *, positions: bool = False, band: bool = False
             roc.partial_auc(tp, fp, 0.1),
             roc.mean_sensitivity(tp, fp, 0.0, 0.1),
             roc.average_precision(tp, fp),
-            *(roc.sensitivity_at_specificity(tp, fp, s) for s in LEVELS_OF_RATES),
-            *(roc.specificity_at_sensitivity(tp, fp, s) for s in LEVELS_OF_RATES),
+            *(roc.sensitivity_at_specificity(tp, fp, s) for s in rates),
+            *(roc.specificity_at_sensitivity(tp, fp, s) for s in rates),
         ]
         if positions:
             rows.append(roc.mean_sensitivity(tp, fp, _POSITION_LOW, 0.1, log=True))
@@ -105,6 +112,7 @@ def score_figures(
     seed: int = 0,
     positions: bool = False,
     threshold: float | None = None,
+    rates: Sequence[float] = RATES_OF_CALLS,
     **known: Any,
 ) -> tuple[list[Figure], list[Curve]]:
     """Return the figures of scores, with the area's interval also by DeLong or Obuchowski.
@@ -119,6 +127,8 @@ def score_figures(
         Whether units are image positions, which adds the mean sensitivity on a logarithmic axis.
     threshold
         An operating point for a confusion matrix.
+    rates
+        Specificities to give sensitivities at, and the other way round.
     **known
         Fields of :class:`.figures.Figure` that all share: reader, label_rule, group.
 
@@ -127,9 +137,9 @@ def score_figures(
     list, list
         Figures, without a value and with the reason where they cannot be had, and the ROC curve.
     """
-    facts, names = _known(units, known), score_names(positions)
+    facts, names = _known(units, known), score_names(positions, rates)
     try:
-        statistic = score_statistic(units, positions=positions, band=True)
+        statistic = score_statistic(units, positions=positions, band=True, rates=rates)
         values = replicates(statistic, units.n_patients, resamples=resamples, seed=seed)
     except SecondReaderError as error:
         return without_value(names, str(error), **facts), []

@@ -123,6 +123,7 @@ class Comparison:
     hit_rule: str = ""
     label_rule: str = ""
     units: int = 0
+    group: str = ""
     note: str = ""
 
 

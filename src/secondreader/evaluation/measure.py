@@ -9,7 +9,11 @@ from typing import Any, Literal
 from secondreader.domain import OperatingPoint, SecondReaderError
 from secondreader.evaluation import subgroups
 from secondreader.evaluation.bootstrap import RESAMPLES
-from secondreader.evaluation.classification import probability_figures, score_figures
+from secondreader.evaluation.classification import (
+    RATES_OF_CALLS,
+    probability_figures,
+    score_figures,
+)
 from secondreader.evaluation.comparisons import compare
 from secondreader.evaluation.detection import detection_figures
 from secondreader.evaluation.figures import (
@@ -48,6 +52,8 @@ class Settings:
         For each reader and level an operating point of scores, for the confusion matrix.
     groups
         Whether to give subgroups.
+    rates
+        Specificities to give sensitivities at, and the other way round.
     resamples, seed
         Of the bootstrap.
     """
@@ -59,6 +65,7 @@ class Settings:
     points: Mapping[str, Sequence[OperatingPoint]] = field(default_factory=dict)
     thresholds: Mapping[tuple[str, Level], OperatingPoint] = field(default_factory=dict)
     groups: bool = True
+    rates: tuple[float, ...] = RATES_OF_CALLS
     resamples: int = RESAMPLES
     seed: int = 0
 
@@ -176,7 +183,8 @@ def _scores(
                 reader.images, level, hidden=hidden, given=reader.given, only_given=reader.person
             )
             left_out[f"{reader.reader} {level} {label_rule}"] = dict(scored.left_out)
-            got = score_figures(scored, threshold=point.threshold if point else None, **known)
+            at = point.threshold if point else None
+            got = score_figures(scored, threshold=at, rates=settings.rates, **known)
             figures, curves = figures + got[0], curves + got[1]
             if any(i.probability is not None for i in reader.images):
                 promised = units(

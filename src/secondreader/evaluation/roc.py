@@ -233,8 +233,12 @@ def confusion(
 
 
 def confusion_rates(cells: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the rates of confusion counts (..., 4), nan where nothing was there to count."""
+    """Return the rates of confusion counts (..., 4), nan where nothing was there to count.
+
+    A ``_share`` is of all units, ``error`` is the share of wrong calls.
+    """
     tp, fp, tn, fn = np.moveaxis(np.asarray(cells, np.float64), -1, 0)
+    parts = {"true_positive": tp, "false_positive": fp, "true_negative": tn, "false_negative": fn}
     return {
         "sensitivity": _divide(tp, tp + fn),
         "specificity": _divide(tn, tn + fp),
@@ -242,6 +246,8 @@ def confusion_rates(cells: np.ndarray) -> dict[str, np.ndarray]:
         "npv": _divide(tn, tn + fn),
         "accuracy": _divide(tp + tn, tp + fp + tn + fn),
         "f1": _divide(2 * tp, 2 * tp + fp + fn),
+        "error": _divide(fp + fn, tp + fp + tn + fn),
+        **{f"{name}_share": _divide(part, tp + fp + tn + fn) for name, part in parts.items()},
     }
 
 

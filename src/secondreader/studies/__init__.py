@@ -1,0 +1,33 @@
+"""Studies: one file per paper, its tables as data, and what each row trains and evaluates."""
+
+from __future__ import annotations
+
+import importlib
+
+from secondreader.domain import SecondReaderError
+from secondreader.studies.study import Study
+
+__all__ = ["STUDIES", "study"]
+
+STUDIES: dict[str, str] = {
+    "default": "secondreader.studies.default",
+    "shen2019": "secondreader.studies.shen2019",
+    "zhang2019": "secondreader.studies.zhang2019",
+    "an2018": "secondreader.studies.an2018",
+    "thatte2017": "secondreader.studies.thatte2017",
+    "mordang2016": "secondreader.studies.mordang2016",
+}
+
+
+def study(name: str) -> Study:
+    """Return a study by name.
+
+    Raises
+    ------
+    SecondReaderError
+        If there is none of that name.
+    """
+    if name not in STUDIES:
+        raise SecondReaderError(f"study: got {name!r}, expected one of {', '.join(STUDIES)}")
+    found: Study = importlib.import_module(STUDIES[name]).STUDY
+    return found

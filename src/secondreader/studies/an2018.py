@@ -1,0 +1,124 @@
+"""An et al. 2018: tissue classifiers at several scales, and a heatmap regression they help."""
+
+from __future__ import annotations
+
+from secondreader.studies.study import Cell, Cost, Measure, Recipe, Row, Study, Table
+
+__all__ = ["STUDY"]
+
+_COST = Cost(3, "estimated, one data-centre GPU")
+_SHARES = {
+    "TP": "true_positive_share",
+    "FP": "false_positive_share",
+    "TN": "true_negative_share",
+    "FN": "false_negative_share",
+    "Total Error": "error",
+}
+
+
+def _split(key: str, stage: str, tissue: str, whole: str) -> Row:
+    fact = "how many images; a fact about the data, not a figure"
+    cells = {
+        f"{what}, {sign}": Cell(text, note=fact)
+        for what, pair in (("Tissue Patches", tissue), ("Full Mammography (CC)", whole))
+        for sign, text in zip(("positive", "negative"), pair.split(" / "), strict=True)
+    }
+    return Row(key, (stage,), cells)
+
+
+_TABLE1 = Table(
+    "table1",
+    "Data split between stages of evaluation (findings positive / negative)",
+    ("Stage",),
+    ("Tissue Patches, positive", "Tissue Patches, negative",
+     "Full Mammography (CC), positive", "Full Mammography (CC), negative"),
+    (
+        _split("table1-training", "Training", "3038 / 311452", "1432 / 1984"),
+        _split("table1-validation", "Validation", "32 / 32", "10 / 10"),
+        _split("table1-testing", "Testing", "256 / 256", "100 / 100"),
+    ),
+)  # fmt: skip
+
+
+def _tissue(key: str, scale: str, printed: str, note: str = "") -> Row:
+    cells = {
+        column: Cell(text, True, Measure(_SHARES[column], "patch"))
+        for column, text in zip(_SHARES, printed.split(), strict=True)
+    }
+    recipe = Recipe("tissue_heatmap", "tissue", {"magnification": scale}, ("cbis_ddsm",), "an2018")
+    return Row(key, (f"Tissue ×{scale}",), cells, recipe, scale == "0.5", _COST, note)
+
+
+_TABLE2 = Table(
+    "table2",
+    "Breakdown of binary prediction on held-out tissue samples (percentage out of 256 reserved "
+    "samples)",
+    ("Model",),
+    tuple(_SHARES),
+    (
+        _tissue("table2-x0.5", "0.5", "47.7 9.0 41.0 2.3 11.3"),
+        _tissue("table2-x0.33", "0.33", "29.7 3.9 46.0 20.3 24.2",
+                "its four shares add to 99.9; no count of 256 rounds to 46.0"),
+        _tissue("table2-x0.25", "0.25", "33.6 6.3 43.8 16.4 22.7", "its four shares add to 100.1"),
+    ),
+)  # fmt: skip
+
+
+def _heatmap(key: str, model: str, training: str, validation: str, **settings: str) -> Row:
+    cells = {
+        "Training": Cell(training, measure=Measure("heatmap_mse", "training_image")),
+        "Validation": Cell(validation, measure=Measure("heatmap_mse", "validation_image")),
+    }
+    recipe = Recipe("tissue_heatmap", "heatmap", settings, ("cbis_ddsm",), "an2018",
+                    start="table2-x0.5" if settings["local"] == "true" else "")  # fmt: skip
+    return Row(
+        key, (model,), cells, recipe, cost=_COST, note="the scale of the heatmaps is not stated"
+    )
+
+
+_TABLE3 = Table(
+    "table3",
+    "Mean-Squared Error between predicted and annotated regions with malignant findings at 256-pixel "
+    "output resolution. Models are rows here, columns in the paper",
+    ("Model",),
+    ("Training", "Validation"),
+    (
+        _heatmap("table3-baseline", "Baseline", "0.12", "6.48", local="false"),
+        _heatmap("table3-local", "+ local results (×0.5)", "2.25", "6.04", local="true"),
+    ),
+)
+
+_TEXT = Table(
+    "text",
+    "Numbers in the abstract",
+    ("What",),
+    ("AUC",),
+    (
+        Row(
+            "text-auc",
+            ("highest AUC of a tissue classifier",),
+            {"AUC": Cell("above 0.9", measure=Measure("auc", "patch"), above=0.9)},
+            Recipe("tissue_heatmap", "tissue", {"magnification": "0.5"}, ("cbis_ddsm",), "an2018"),
+            mandatory=True,
+            cost=Cost(0, "the model of table 2's ×0.5, trained again unless it is there"),
+        ),
+    ),
+)
+
+STUDY = Study(
+    "an2018",
+    "An, Shameer, Subramanian: Mammography Assessment using Multi-Scale Deep Classifiers, "
+    "arXiv 1807.03095, 2018",
+    {
+        "cbis_ddsm": "the paper uses DDSM's original films, over 2600 cases with CC and MLO; we have "
+        "CBIS-DDSM, its curated part; crops of 2048 x 2048 pixels, left and right as independent",
+    },
+    (
+        "the paper's data are DDSM, ours CBIS-DDSM, which has no normal exams",
+        "table 1 says 256 positive and 256 negative patches, table 2 per cent of 256: half of which "
+        "are positive, as TP and FN add to 50",
+        "training and test patches of one woman are not said to be apart in the paper; here they are",
+        "intervals here are of patients drawn again; the paper gives none",
+    ),
+    (_TABLE1, _TABLE2, _TABLE3, _TEXT),
+)

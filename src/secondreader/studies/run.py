@@ -1,0 +1,297 @@
+"""Running the rows of a study, one after another, each stored as soon as it is measured.
+
+What trains and evaluates is handed in, so this knows neither methods nor data. A row that was stored
+for the same recipe and the same data is not run again; a row that others need is run before them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Protocol
+
+from secondreader.domain import SecondReaderError
+from secondreader.evaluation.figures import Metrics
+from secondreader.methods import METHODS
+from secondreader.studies.study import Cell, Measure, Recipe, Row, Study
+
+__all__ = ["SCHEMA", "Data", "Evaluate", "Outcome", "Train", "chosen", "reproduce", "stored"]
+
+SCHEMA = "secondreader.study-row/1"
+
+
+class Train(Protocol):
+    """Trains one recipe and returns the model folder; called again, it goes on where it stopped."""
+
+    def __call__(self, recipe: Recipe, run_dir: Path, start: Path | None) -> Path:
+        """Train in `run_dir`, from the model folder `start` if there is one."""
+        ...
+
+
+class Evaluate(Protocol):
+    """Measures models by a recipe: its readers in order, then the model it is put against."""
+
+    def __call__(self, recipe: Recipe, models: Sequence[Path | str]) -> Metrics:
+        """Return the metrics; `models` is one, a panel's members, or one and its rival."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """The data a study is run on.
+
+    Parameters
+    ----------
+    names
+        The data sets as the user named them (``inbreast``, ``phantom=bench-1:ge``).
+    fingerprint
+        Of all of them, which decides whether a stored row still holds.
+    """
+
+    names: tuple[str, ...]
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a row: ``run``, ``stored`` (before, nothing to do), or ``left out`` and why."""
+
+    row: str
+    state: str
+    why: str = ""
+    hours: float = 0.0
+
+
+def chosen(study: Study, table: str | None, rows: str | Collection[str]) -> tuple[Row, ...]:
+    """Return the rows to run: ``"mandatory"``, ``"all"`` or some keys, and first what they need.
+
+    Raises
+    ------
+    SecondReaderError
+        If a key is unknown.
+    """
+    tables = study.tables if table is None else (study.table(table),)
+    every = [row for t in tables for row in t.rows if row.recipe is not None]
+    if not isinstance(rows, str):
+        wanted = [study.row(key) for key in rows]
+    elif rows in ("mandatory", "all"):
+        wanted = [row for row in every if rows == "all" or row.mandatory]
+    else:
+        raise SecondReaderError(f"rows: got {rows!r}, expected 'mandatory', 'all' or rows' names")
+    order: dict[str, Row] = {}
+
+    def add(row: Row) -> None:
+        for key in row.recipe.needs() if row.recipe else ():
+            if key not in order:
+                add(study.row(key))
+        order.setdefault(row.key, row)
+
+    for row in wanted:
+        add(row)
+    return tuple(order.values())
+
+
+def stored(figures: Path, study: Study) -> dict[str, dict[str, Any]]:
+    """Return what is stored for the rows of a study, by key.
+
+    Raises
+    ------
+    SecondReaderError
+        If a file is not of this schema.
+    """
+    got = {}
+    for path in sorted((figures / study.name).glob("*.json")):
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise SecondReaderError(
+                f"figures: got no JSON, expected a row (file: {path.name})"
+            ) from error
+        if not isinstance(value, dict) or value.get("schema") != SCHEMA:
+            raise SecondReaderError(
+                f"figures: got another schema than {SCHEMA} (file: {path.name})"
+            )
+        got[str(value["row"])] = value
+    return got
+
+
+def reproduce(
+    study: Study,
+    rows: Sequence[Row],
+    *,
+    data: Data,
+    figures: Path,
+    runs: Path,
+    train: Train,
+    evaluate: Evaluate,
+    write: Callable[[Path, str], None],
+    built: Collection[str] = tuple(METHODS),
+    command: str = "",
+    seed: int = 0,
+) -> Iterator[Outcome]:
+    """Run rows, and yield what became of each.
+
+    Parameters
+    ----------
+    study, rows
+        What to run (`chosen`).
+    data
+        What it is run on.
+    figures
+        Folder of ``STUDY/ROW.json``.
+    runs
+        Folder of run folders, ``STUDY/ROW``.
+    train, evaluate, write
+        What trains, what measures, and what writes a file whole or not at all.
+    built
+        The methods that exist: rows of others are left out.
+    command, seed
+        Written into each row's file.
+    """
+    models: dict[str, Path | str] = {}
+    done = _done(rows, stored(figures, study), data, runs / study.name, built)
+    for row in rows:
+        recipe = row.recipe
+        if recipe is None:
+            yield Outcome(row.key, "left out", "nothing to run")
+            continue
+        lacking = [key for key in recipe.needs() if key not in models]
+        why = recipe.why_not(built) or (
+            f"needs {lacking[0]}, which was left out" if lacking else ""
+        )
+        if why:
+            yield Outcome(row.key, "left out", why)
+            continue
+        home = runs / study.name / row.key
+        if row.key in done:
+            models[row.key] = home / "model" if recipe.trains else recipe.method
+            yield Outcome(row.key, "stored")
+            continue
+        begun = time.monotonic()
+        models[row.key] = _trained(recipe, home, models, train)
+        metrics = evaluate(recipe, _models(row.key, recipe, models))
+        hours = (time.monotonic() - begun) / 3600
+        value = _value(study, row, metrics, data) | {
+            "identity": _identity(recipe, data),
+            "command": command,
+            "seed": seed,
+            "hours": round(hours, 4),
+        }
+        write(
+            figures / study.name / f"{row.key}.json",
+            json.dumps(value, indent=1, ensure_ascii=False) + "\n",
+        )
+        yield Outcome(row.key, "run", hours=hours)
+
+
+def _identity(recipe: Recipe, data: Data) -> str:
+    text = json.dumps([asdict(recipe), data.fingerprint, sorted(data.names)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def _done(
+    rows: Sequence[Row],
+    before: Mapping[str, Mapping[str, Any]],
+    data: Data,
+    homes: Path,
+    built: Collection[str],
+) -> set[str]:
+    """Return the rows with nothing to do: stored, and with their model there if another needs it."""
+    done: set[str] = set()
+    needed: set[str] = set()
+    for row in reversed(rows):  # those that need a row come after it
+        recipe = row.recipe
+        if recipe is None or recipe.why_not(built):
+            continue
+        held = before.get(row.key, {}).get("identity") == _identity(recipe, data)
+        there = not recipe.trains or (homes / row.key / "model").is_dir()
+        if held and (there or row.key not in needed):
+            done.add(row.key)
+        else:
+            needed.update(recipe.needs())
+    return done
+
+
+def _trained(
+    recipe: Recipe, home: Path, models: Mapping[str, Path | str], train: Train
+) -> Path | str:
+    if not recipe.trains:
+        return recipe.method
+    start = models.get(recipe.start)
+    return train(recipe, home, Path(start) if start is not None else None)
+
+
+def _models(key: str, recipe: Recipe, models: Mapping[str, Path | str]) -> list[Path | str]:
+    own = [models[m] for m in recipe.members] or [models[key]]
+    return own + ([models[recipe.against]] if recipe.against else [])
+
+
+def _value(study: Study, row: Row, metrics: Metrics, data: Data) -> dict[str, Any]:
+    recipe = row.recipe
+    assert recipe is not None
+    return {
+        "schema": SCHEMA,
+        "study": study.name,
+        "row": row.key,
+        "version": metrics.version,
+        "recipe": recipe.words(),
+        "split": metrics.split,
+        "data": [dict(d) for d in metrics.data],
+        "rules": dict(metrics.rules),
+        "interval": dict(metrics.interval),
+        "differs": _differs(study, recipe, metrics, data),
+        "cells": {name: _cell(cell, recipe, metrics) for name, cell in row.cells.items()},
+    }
+
+
+def _differs(study: Study, recipe: Recipe, metrics: Metrics, data: Data) -> list[str]:
+    """Say how the data differ from the paper's."""
+    told = []
+    if set(data.names) != set(recipe.data):
+        told.append(
+            f"data: the paper's row is of {', '.join(recipe.data)}, here {', '.join(data.names)}"
+        )
+    for given in metrics.data:
+        size = f"{given['images']} images of {given['patients']} patients"
+        paper = study.data.get(str(given["name"]))
+        told.append(f"measured on {size} of {given['name']}, {metrics.split}"
+                    + (f"; the paper: {paper}" if paper else ""))  # fmt: skip
+    return told
+
+
+def _cell(cell: Cell, recipe: Recipe, metrics: Metrics) -> dict[str, Any]:
+    """Return the figure that stands beside a number, empty where there is none."""
+    wanted = cell.measure
+    if wanted is None:
+        return {}
+    ways = [*recipe.readers, *(["rival"] if recipe.against else [])]
+    readers = dict(zip(ways, metrics.readers, strict=False))
+    lacking = [w for w in (wanted.reader, wanted.minus) if w and w not in readers]
+    if lacking:
+        return {"note": f"no reader {lacking[0]}"}
+    reader = readers[wanted.reader]
+    if wanted.minus:
+        return _difference(wanted, reader, readers[wanted.minus], metrics)
+    for f in metrics.figures:
+        same = f.reader == reader and fnmatchcase(f.name, wanted.figure) and f.group == wanted.group
+        placed = wanted.level in ("", f.level) and wanted.hit_rule in ("", f.hit_rule)
+        if same and placed:
+            return {k: getattr(f, k) for k in ("value", "low", "high", "method", "note")}
+    return {"note": f"no figure {wanted.figure}"}
+
+
+def _difference(wanted: Measure, reader: str, rival: str, metrics: Metrics) -> dict[str, Any]:
+    for c in metrics.comparisons:
+        if (c.name, c.group) == (wanted.figure, wanted.group) and wanted.level in ("", c.level):
+            told = {"method": c.method, "p": c.p, "note": c.note}
+            if (c.a, c.b) == (reader, rival):
+                return {"value": c.value, "low": c.low, "high": c.high, **told}
+            if (c.b, c.a) == (reader, rival) and c.value is not None:
+                low, high = c.low or 0.0, c.high or 0.0
+                return {"value": -c.value, "low": -high, "high": -low, **told}
+    return {"note": f"no comparison of {wanted.figure}"}

@@ -1,0 +1,230 @@
+"""What a study is: a paper's tables as data, and what each row trains and evaluates here."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from secondreader.domain import SecondReaderError
+
+__all__ = ["Cell", "Cost", "Measure", "Recipe", "Row", "Study", "Table"]
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """Which of our figures stands beside a published number.
+
+    Parameters
+    ----------
+    figure
+        Its name in ``metrics.json``.
+    level, hit_rule, group
+        Which of the figures of that name; empty takes the first.
+    reader
+        Which of the recipe's `readers`.
+    minus
+        The reader it is compared with: the measure is then their paired difference.
+    """
+
+    figure: str
+    level: str = ""
+    hit_rule: str = ""
+    group: str = ""
+    reader: str = "plain"
+    minus: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One published number.
+
+    Parameters
+    ----------
+    printed
+        As the paper prints it (``"36.70"``, ``"NA"``).
+    percent
+        Whether it is printed in per cent.
+    measure
+        Our figure beside it; ``None`` where nothing here measures the same.
+    above
+        Set where the paper claims no number but that a figure lies above this one.
+    note
+        What a reader must know of this number.
+    """
+
+    printed: str
+    percent: bool = False
+    measure: Measure | None = None
+    above: float | None = None
+    note: str = ""
+
+    @property
+    def value(self) -> float | None:
+        """The number, per cent as a fraction; ``None`` where none is printed."""
+        try:
+            number = Decimal(self.printed.replace(",", ""))
+        except ArithmeticError:
+            return None
+        return float(number / 100 if self.percent else number)
+
+    @property
+    def rounding(self) -> float:
+        """Half a unit of the last digit printed, on the scale of `value`."""
+        exponent = Decimal(self.printed.replace(",", "")).as_tuple().exponent
+        unit = Decimal(1).scaleb(int(exponent))
+        return float((unit / 100 if self.percent else unit) / 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a row costs to run, estimated until it was run."""
+
+    gpu_hours: float
+    words: str = ""
+
+    def __str__(self) -> str:
+        told = "no training" if self.gpu_hours == 0 else f"about {self.gpu_hours:g} GPU hours"
+        return f"{told} ({self.words})" if self.words else told
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What to train and evaluate for one row.
+
+    Parameters
+    ----------
+    method
+        A package of ``methods``, or ``"panel"`` for several models as one.
+    preset, settings
+        The method's preset, and settings that differ from it (``--set key=value``).
+    data, split
+        The data sets' names and the split that the paper used, as near as they can be had.
+    start
+        The row whose model training starts from.
+    members
+        The rows whose models a panel is made of.
+    against
+        The row whose model is evaluated beside this one, for a difference.
+    readers
+        The ways to read that are evaluated: ``plain``, ``flips`` (mean over four flips), …; their
+        figures stand in this order in the metrics. With `against` the other model comes last.
+    trains
+        Whether there is anything to train.
+    rates
+        Further specificities to give sensitivities at, and the other way round.
+    """
+
+    method: str
+    preset: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    data: tuple[str, ...] = ()
+    split: str = ""
+    start: str = ""
+    members: tuple[str, ...] = ()
+    against: str = ""
+    readers: tuple[str, ...] = ("plain",)
+    trains: bool = True
+    rates: tuple[float, ...] = ()
+
+    def needs(self) -> tuple[str, ...]:
+        """Return the rows that have to be run before this one."""
+        return tuple(k for k in (self.start, *self.members, self.against) if k)
+
+    def why_not(self, built: Collection[str]) -> str:
+        """Return why this cannot be run with the methods that are built, or nothing."""
+        return "" if self.method in built else "method not built yet"
+
+    def words(self) -> str:
+        """Return what is trained, in a line."""
+        parts = [f"{self.method}{f':{self.preset}' if self.preset else ''}"]
+        parts += [f"{k}={v}" for k, v in self.settings.items()]
+        parts += [f"from {self.start}"] if self.start else []
+        parts += [f"of {' + '.join(self.members)}"] if self.members else []
+        parts += [f"beside {self.against}"] if self.against else []
+        parts += [f"on {' + '.join(self.data)}, {self.split}"] if self.data else []
+        return " ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a table: its words, its numbers, and how to run it.
+
+    ``key`` is unique within the study and names ``figures/STUDY/KEY.json``. A row without a recipe
+    is a fact about the paper's data, which nothing is run for.
+    """
+
+    key: str
+    words: tuple[str, ...]
+    cells: Mapping[str, Cell]
+    recipe: Recipe | None = None
+    mandatory: bool = False
+    cost: Cost = field(default_factory=lambda: Cost(0))
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of a paper, or the numbers in its text.
+
+    ``columns`` name the words of a row; the columns of numbers follow.
+    """
+
+    name: str
+    caption: str
+    columns: tuple[str, ...]
+    numbers: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A paper's experiments.
+
+    Parameters
+    ----------
+    name
+        What ``secondreader reproduce`` calls it.
+    paper
+        Its reference.
+    data
+        The data sets used and what the paper says of them, by name.
+    differs
+        How every run here differs from the paper, said with every table.
+    tables
+        Its tables.
+    """
+
+    name: str
+    paper: str
+    data: Mapping[str, str]
+    differs: tuple[str, ...]
+    tables: tuple[Table, ...]
+
+    def table(self, name: str) -> Table:
+        """Return a table by name.
+
+        Raises
+        ------
+        SecondReaderError
+            If there is none of that name.
+        """
+        for table in self.tables:
+            if table.name == name:
+                return table
+        names = ", ".join(t.name for t in self.tables)
+        raise SecondReaderError(f"table: got {name!r}, expected one of {names}")
+
+    def row(self, key: str) -> Row:
+        """Return a row by its key.
+
+        Raises
+        ------
+        SecondReaderError
+            If there is none of that key.
+        """
+        for table in self.tables:
+            for row in table.rows:
+                if row.key == key:
+                    return row
+        raise SecondReaderError(f"row: got {key!r}, which {self.name} does not have")

@@ -1,0 +1,224 @@
+"""Running a study: order, resuming, what is left out and why, and how it is shown."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from secondreader.domain import SecondReaderError
+from secondreader.evaluation.figures import Comparison, Figure, Metrics
+from secondreader.studies import show, study
+from secondreader.studies.run import Data, chosen, reproduce, stored
+from secondreader.studies.study import Cell, Measure
+
+ALL = ("anomaly_cascade", "patch_to_image", "panel", "mined_cnn", "spot_filter")
+DATA = Data(("inbreast",), "sha256:1")
+
+
+def metrics(figures=(), comparisons=(), readers=("m",)):
+    data = ({"name": "inbreast", "images": 82, "patients": 23},)
+    return Metrics("0", "patient-3-1-1:0 test", data, tuple(readers), {"hit:zhang2019": "…"}, {"level": 0.95},
+                   figures=tuple(figures), comparisons=tuple(comparisons))  # fmt: skip
+
+
+def recalls(value, width=0.05, reader="m"):
+    return [
+        Figure(reader, "region", f"recall_at_{k}_fp_on_all", value, value - width, value + width,
+               method="patient bootstrap", hit_rule="zhang2019")
+        for k in (1, 5, 10, 15, 20, 30)
+    ]  # fmt: skip
+
+
+class Lab:
+    """Trains nothing, counts everything."""
+
+    def __init__(self, figures=None):
+        self.trained, self.evaluated = [], []
+        self.figures = recalls(0.8) if figures is None else figures
+
+    def train(self, recipe, run_dir, start):
+        self.trained.append((run_dir.name, start.parent.name if start else None))
+        (run_dir / "model").mkdir(parents=True, exist_ok=True)
+        return run_dir / "model"
+
+    def evaluate(self, recipe, models):
+        self.evaluated.append([getattr(m, "parent", m) for m in models])
+        return metrics(self.figures)
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def go(tmp_path, of, rows, lab, *, data=DATA, built=ALL):
+    return list(reproduce(
+        of, rows, data=data, figures=tmp_path / "figures", runs=tmp_path / "runs", train=lab.train,
+        evaluate=lab.evaluate, write=write, built=built, command="reproduce", seed=3,
+    ))  # fmt: skip
+
+
+def test_mandatory_rows_only_are_run_unless_all_are_asked_for():
+    zhang = study("zhang2019")
+    assert [r.key for r in chosen(zhang, "table1", "mandatory")] == ["table1-proposed"]
+    assert len(chosen(zhang, "table1", "all")) == 3
+    assert [r.key for r in chosen(zhang, None, ["table3-asn"])] == ["table3-asn"]
+    with pytest.raises(SecondReaderError, match="expected 'mandatory', 'all'"):
+        chosen(zhang, None, "some")
+
+
+def test_rows_that_others_need_come_first_and_once():
+    keys = [r.key for r in chosen(study("shen2019"), None, ["text-ensemble-ddsm"])]
+    assert keys[-1] == "text-ensemble-ddsm"
+    assert keys.index("table1-resnet50-imagenet-s10") < keys.index("table2-512-1024x2")
+    assert len(keys) == len(set(keys)) == 7
+
+
+def test_a_row_is_stored_with_what_it_takes_to_believe_it(tmp_path):
+    zhang, lab = study("zhang2019"), Lab()
+    assert [o.state for o in go(tmp_path, zhang, chosen(zhang, "table1", "mandatory"), lab)] == [
+        "run"
+    ]
+    got = stored(tmp_path / "figures", zhang)["table1-proposed"]
+    assert got["cells"]["R@5"] == {
+        "value": 0.8, "low": pytest.approx(0.75), "high": pytest.approx(0.85),
+        "method": "patient bootstrap", "note": "",
+    }  # fmt: skip
+    assert {"command", "seed", "split", "data", "rules", "interval", "version", "hours"} <= set(got)
+    assert got["seed"] == 3
+
+
+def test_a_second_call_does_nothing_and_new_data_run_again(tmp_path):
+    zhang, lab = study("zhang2019"), Lab()
+    rows = chosen(zhang, "table1", "all")
+    go(tmp_path, zhang, rows, lab)
+    assert [o.state for o in go(tmp_path, zhang, rows, lab)] == ["stored"] * 3
+    assert len(lab.trained) == 3
+    go(tmp_path, zhang, rows, lab, data=Data(("inbreast",), "sha256:2"))
+    assert len(lab.trained) == 6
+
+
+def test_what_broke_off_goes_on_where_it_stopped(tmp_path):
+    zhang = study("zhang2019")
+    rows = chosen(zhang, "table1", "all")
+
+    class Breaks(Lab):
+        def evaluate(self, recipe, models):
+            if len(self.evaluated) == 1:
+                raise KeyboardInterrupt
+            return super().evaluate(recipe, models)
+
+    with pytest.raises(KeyboardInterrupt):
+        go(tmp_path, zhang, rows, Breaks())
+    lab = Lab()
+    assert [o.state for o in go(tmp_path, zhang, rows, lab)] == ["stored", "run", "run"]
+
+
+def test_figures_that_came_without_their_models_are_kept_unless_a_new_row_needs_the_model(tmp_path):
+    shen, lab = study("shen2019"), Lab([])
+    data = Data(("cbis_ddsm",), "f")
+    go(tmp_path, shen, chosen(shen, None, ["table1-resnet50-imagenet-s10"]), lab, data=data)
+    (tmp_path / "runs").rename(tmp_path / "lost")
+    again = chosen(shen, None, ["table1-resnet50-imagenet-s10"])
+    assert [o.state for o in go(tmp_path, shen, again, lab, data=data)] == ["stored"]
+    whole = chosen(shen, None, ["table2-256-128"])
+    assert [o.state for o in go(tmp_path, shen, whole, lab, data=data)] == ["run", "run"]
+    assert lab.trained[-1] == ("table2-256-128", "table1-resnet50-imagenet-s10")
+
+
+def test_rows_of_methods_that_are_not_built_are_left_out_and_so_is_what_needs_them(tmp_path):
+    shen, lab = study("shen2019"), Lab()
+    rows = chosen(shen, None, ["text-ensemble-ddsm"])
+    got = go(tmp_path, shen, rows, lab, built=("panel",))
+    assert {o.state for o in got} == {"left out"}
+    assert got[0].why == "method not built yet"
+    assert "which was left out" in got[-1].why
+    assert lab.trained == []
+
+
+def test_a_method_without_weights_is_evaluated_by_its_name(tmp_path):
+    own, lab = study("default"), Lab()
+    go(tmp_path, own, chosen(own, None, ["spot-filter-phantom"]), lab)
+    assert (lab.trained, lab.evaluated) == ([], [["spot_filter"]])
+
+
+def test_other_data_than_the_papers_are_said(tmp_path):
+    zhang, lab = study("zhang2019"), Lab()
+    rows = chosen(zhang, "table1", "mandatory")
+    go(tmp_path, zhang, rows, lab, data=Data(("phantom=bench-1:ge",), "g"))
+    told = stored(tmp_path / "figures", zhang)["table1-proposed"]["differs"]
+    assert told[0] == "data: the paper's row is of inbreast, here phantom=bench-1:ge"
+    assert "82 images of 23 patients" in told[1]
+    shown = show.beside(zhang, "table1", stored(tmp_path / "figures", zhang), built=ALL)
+    assert told[0] in shown
+
+
+def test_a_table_shows_published_beside_measured_and_what_was_not_run(tmp_path):
+    zhang, lab = study("zhang2019"), Lab()
+    go(tmp_path, zhang, chosen(zhang, "table1", "mandatory"), lab)
+    shown = show.beside(
+        zhang, "table1", stored(tmp_path / "figures", zhang), built=("anomaly_cascade",)
+    )
+    assert "| Proposed | R@5 | 78.35 % | 80.00 [75.00, 85.00] | inside |" in shown
+    assert "| Proposed | R@20 | 88.90 % | 80.00 [75.00, 85.00] | outside |" in shown
+    assert "| FPN FRCN | R@1 | 39.72 % | – | not run |" in shown
+    none = show.beside(zhang, "table1", {}, built=())
+    assert "| Proposed | R@5 | 78.35 % | – | not run; method not built yet |" in none
+
+
+def test_a_listing_says_what_trains_its_cost_and_whether_it_must_run():
+    listed = show.listing(study("zhang2019"), "table1", built=())
+    assert "36.70" in listed
+    assert "anomaly_cascade:paper on inbreast" in listed
+    assert "GPU hours" in listed
+    assert "mandatory; method not built yet" in listed
+    assert "optional" in show.listing(study("zhang2019"), built=ALL)
+    assert "not built" not in show.listing(study("zhang2019"), built=ALL)
+
+
+@pytest.mark.parametrize("low,high,told", [
+    (0.70, 0.7836, "inside"), (0.70, 0.78, "outside"), (0.7844, 0.9, "inside"), (0.79, 0.9, "outside"),
+])  # fmt: skip
+def test_inside_means_that_the_interval_meets_what_rounds_to_the_printed_number(low, high, told):
+    cell = Cell("78.4", percent=True, measure=Measure("x"))
+    assert show.verdict(cell, {"value": 0.75, "low": low, "high": high}) == told
+
+
+@pytest.mark.parametrize("low,high,told", [
+    (0.91, 0.95, "holds"), (0.80, 0.85, "fails"), (0.85, 0.95, "not shown"),
+])  # fmt: skip
+def test_a_claim_holds_only_if_the_whole_interval_does(low, high, told):
+    cell = Cell("above 0.9", measure=Measure("auc"), above=0.9)
+    assert show.verdict(cell, {"value": 0.9, "low": low, "high": high}) == told
+
+
+def test_a_number_without_an_interval_is_never_shown():
+    cell = Cell("0.85", measure=Measure("auc"))
+    told = show.verdict(cell, {"value": 0.9, "low": None, "high": None, "note": "one class only"})
+    assert told == "no figure: one class only"
+
+
+def test_a_difference_is_found_whichever_way_round_it_was_compared(tmp_path):
+    mordang = study("mordang2016")
+    c = Comparison("cascade", "cnn", "position", "mean_sensitivity_fpf_0_0.1", -0.1, -0.15, -0.05,
+                   0.001, 0.001, "paired patient bootstrap")  # fmt: skip
+    lab = Lab()
+    lab.evaluate = lambda recipe, models: metrics((), (c, replace(c, group="vendor=ge", low=-0.2, high=0.1)),
+                                                  ("cnn", "cascade"))  # fmt: skip
+    rows = chosen(mordang, None, ["comparison-all", "comparison-ge", "comparison-hologic"])
+    go(tmp_path, mordang, rows, lab, data=Data(("phantom",), "p"))
+    shown = show.beside(mordang, "comparison", stored(tmp_path / "figures", mordang), built=ALL)
+    assert "0.100 [0.050, 0.150] | holds |" in shown
+    assert "0.100 [-0.100, 0.200] | not shown |" in shown
+    assert "no figure: no comparison of mean_sensitivity_fpf_0_0.1" in shown
+
+
+def test_a_file_that_is_no_row_is_refused(tmp_path):
+    write(tmp_path / "zhang2019" / "x.json", json.dumps({"schema": "other"}))
+    with pytest.raises(SecondReaderError, match=r"x\.json"):
+        stored(tmp_path, study("zhang2019"))
+    write(tmp_path / "zhang2019" / "x.json", "{")
+    with pytest.raises(SecondReaderError, match="no JSON"):
+        stored(tmp_path, study("zhang2019"))

@@ -1,0 +1,158 @@
+"""The papers' tables as data: keys, units, what is measured, and sums the papers must obey."""
+
+from __future__ import annotations
+
+import pytest
+
+from secondreader.domain import SecondReaderError
+from secondreader.evaluation.classification import score_names
+from secondreader.evaluation.detection import detection_names
+from secondreader.studies import STUDIES, study
+from secondreader.studies.study import Cell, Cost
+
+EVERY = [study(name) for name in STUDIES]
+PAPERS = [s for s in EVERY if s.name != "default"]
+
+
+@pytest.mark.parametrize("study", EVERY, ids=lambda s: s.name)
+def test_every_row_has_its_own_key_its_words_and_only_columns_of_its_table(study):
+    keys = [row.key for table in study.tables for row in table.rows]
+    assert len(set(keys)) == len(keys)
+    for table in study.tables:
+        for row in table.rows:
+            assert len(row.words) == len(table.columns), row.key
+            assert set(row.cells) <= set(table.numbers), row.key
+
+
+@pytest.mark.parametrize("study", EVERY, ids=lambda s: s.name)
+def test_every_row_that_runs_needs_rows_that_are_there_and_says_its_cost(study):
+    for table in study.tables:
+        for row in table.rows:
+            if row.recipe is None:
+                assert not row.mandatory
+                assert all(cell.measure is None and cell.note for cell in row.cells.values()), (
+                    row.key
+                )
+                continue
+            assert row.recipe.data, row.key
+            assert row.cost.words, row.key
+            assert (row.cost.gpu_hours > 0) or "training" in str(row.cost)
+            for key in row.recipe.needs():
+                assert study.row(key).recipe is not None
+
+
+@pytest.mark.parametrize("study", EVERY, ids=lambda s: s.name)
+def test_every_number_is_a_number_or_says_why_not(study):
+    for table in study.tables:
+        for row in table.rows:
+            for cell in row.cells.values():
+                if cell.value is None:
+                    assert cell.note or cell.above is not None, row.key
+                elif cell.percent or (
+                    cell.measure is not None and "mse" not in cell.measure.figure
+                ):
+                    assert 0 <= cell.value <= 1, row.key
+
+
+def test_each_paper_has_rows_that_must_be_run():
+    for paper in PAPERS:
+        assert any(row.mandatory for table in paper.tables for row in table.rows)
+
+
+def test_measured_figures_of_scores_and_detections_have_names_that_exist():
+    known = {*score_names(), *detection_names("all"), *detection_names("normal")}
+    for paper in (study("zhang2019"), study("shen2019")):
+        for table in paper.tables:
+            for row in table.rows:
+                for cell in row.cells.values():
+                    if cell.measure and not cell.measure.figure.startswith(
+                        "sensitivity_at_specificity"
+                    ):
+                        assert cell.measure.figure in {*known, "accuracy"}
+
+
+def test_printed_numbers_are_kept_as_printed_and_per_cent_become_fractions():
+    assert Cell("36.70", percent=True).value == pytest.approx(0.367)
+    assert Cell("36.70", percent=True).rounding == pytest.approx(0.00005)
+    assert Cell("0.85").rounding == pytest.approx(0.005)
+    assert Cell("63,744,170").value == 63_744_170
+    assert Cell("NA").value is None
+
+
+def test_zhang_recall_rises_with_false_positives_and_its_numbers_agree_with_its_text():
+    for table in study("zhang2019").tables:
+        for row in table.rows:
+            seen = [c.value for c in row.cells.values() if c.value is not None]
+            assert seen == sorted(seen), row.key
+    zhang = study("zhang2019")
+    proposed = zhang.row("table1-proposed").cells
+    assert (proposed["R@5"].printed, proposed["R@10"].printed) == ("78.35", "85.96")
+    private = zhang.row("table2-proposed").cells
+    assert (private["R@5"].printed, private["R@10"].printed) == ("90.71", "92.24")
+    ablation = zhang.row("table5-l1").cells
+    assert all(c.printed in ("", proposed[k].printed) for k, c in ablation.items())
+    for before, after in (("table3-unet", "table3-asn"), ("table4-unet", "table4-asn")):
+        gap = zhang.row(after).cells["R@30"].value - zhang.row(before).cells["R@30"].value
+        assert gap == pytest.approx(0.03, abs=0.006)  # "around 3 %"
+
+
+def test_shen_flips_gain_one_to_three_hundredths_and_the_ensembles_beat_their_members():
+    shen = study("shen2019")
+    for name in ("table2", "table3"):
+        for row in shen.table(name).rows:
+            flips = row.cells["A-AUC"].value
+            if flips is not None:
+                assert 0.01 <= round(flips - row.cells["AUC"].value, 2) <= 0.03
+    for key in ("text-ensemble-ddsm", "text-ensemble-inbreast"):
+        row = shen.row(key)
+        members = [shen.row(m).cells["AUC"].value for m in row.recipe.members]
+        assert len(members) == 4
+        assert row.cells["AUC"].value > max(members)
+    sizes = {(r.words[0], r.words[1]) for r in shen.table("table4").rows}
+    assert len(sizes) == 6
+    assert len(shen.table("table4").rows) == 24
+
+
+def test_shen_names_models_by_patch_classifier_and_top_layers():
+    shen = study("shen2019")
+    networks = {"resnet": "resnet50", "vgg": "vgg16"}
+    for row in shen.table("table4").rows:
+        patch, top = row.words[2].split("-")
+        start = shen.row(row.recipe.start).recipe.settings
+        assert start["patch_network"] == networks[patch]
+        assert start["block1"].startswith("[") == (top == "resnet")
+
+
+def test_an_shares_add_up_and_errors_are_their_sums():
+    for row in study("an2018").table("table2").rows:
+        share = {k: float(c.printed) for k, c in row.cells.items()}
+        assert share["TP"] + share["FP"] + share["TN"] + share["FN"] == pytest.approx(100, abs=0.11)
+        assert share["FP"] + share["FN"] == pytest.approx(share["Total Error"], abs=0.01)
+
+
+def test_thatte_parameters_add_up():
+    total, trained, fixed = (
+        study("thatte2017").row(f"text-parameters{k}").cells["Parameters"].value
+        for k in ("", "-trainable", "-fixed")
+    )
+    assert total == trained + fixed
+
+
+def test_mordang_claims_a_difference_and_prints_no_number():
+    for row in study("mordang2016").table("comparison").rows[1:]:
+        (cell,) = row.cells.values()
+        assert (cell.value, cell.above, cell.measure.minus) == (None, 0.0, "rival")
+
+
+def test_unknown_studies_tables_and_rows_are_refused():
+    with pytest.raises(SecondReaderError, match="zhang2019"):
+        study("nobody")
+    with pytest.raises(SecondReaderError, match="table1, table2"):
+        study("zhang2019").table("table9")
+    with pytest.raises(SecondReaderError, match="does not have"):
+        study("zhang2019").row("nothing")
+
+
+def test_a_cost_without_training_says_so():
+    assert str(Cost(0, "minutes on a CPU")) == "no training (minutes on a CPU)"
+    assert str(Cost(2)) == "about 2 GPU hours"
