@@ -28,7 +28,7 @@ def test_a_second_reading_replaces_the_first(tmp_path):
     journal.note_exam("key", "old", ENTRY)
     journal.note_exam("key", "new", Entry({}, []))
     assert journal.exam("key", "old") is None
-    assert list(journal.keys()) == ["key"]
+    assert list(journal.exam_keys()) == ["key"]
 
 
 def test_what_was_noted_survives_a_process_that_never_closed(tmp_path):
@@ -42,7 +42,7 @@ def test_an_exam_forgotten_is_gone():
     journal = Journal()
     journal.note_exam("key", "print", ENTRY)
     journal.forget("key")
-    assert list(journal.keys()) == []
+    assert list(journal.exam_keys()) == []
 
 
 def test_a_file_that_is_no_journal_is_refused_in_one_line(tmp_path):

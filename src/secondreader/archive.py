@@ -57,7 +57,7 @@ def exam_readings(
     exams: Iterable[ExamFiles],
     models: Sequence[Model],
     options: ReadOptions,
-    keep: Callable[[Mammogram, ViewReading], Any] = lambda mammogram, view: None,
+    keep: Callable[[Mammogram, ViewReading, int], Any] = lambda mammogram, view, images: None,
 ) -> Iterator[ReadExam]:
     """Read exams one after the other; the next image is decoded while one is read.
 
@@ -79,7 +79,7 @@ def exam_readings(
                 continue
             view = view_reading(models, image, input=ref.input, accept=options.accept)
             views.append(view)
-            kept.append(keep(image, view))
+            kept.append(keep(image, view, len(exam.files)))
         yield exam, exam_reading(exam.exam_id, exam.patient_id, views, models), skipped, kept
 
 
@@ -217,6 +217,7 @@ def _write_exam(
     form = report.exam_form(named, files)
     notes = [report.SkippedInput(**_plain(s)) for s in left_out]
     page = report.exam_page(form, pixels, header=plan.header, skipped=notes)
+    (plan.out / "exams").mkdir(exist_ok=True)
     formats.atomic_write(plan.out / page_path(plan, exam), page)
     return Entry(form.model_dump(mode="json", by_alias=True), [_plain(s) for s in left_out])
 

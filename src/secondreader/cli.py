@@ -168,10 +168,43 @@ def inspect(
     options = pipeline.read_options(accept or (), spacing_mm, bits, table)
     seen = pipeline.inspect(files, options=options, identifiers=identifiers)
     if as_json:
-        typer.echo(json.dumps([one.as_dict() for one in seen], indent=2))
+        typer.echo(json.dumps([_plain(one) for one in seen], indent=2))
         return
     for one in seen:
-        typer.echo(one.as_text())
+        typer.echo(_inspection_text(_plain(one)))
+
+
+def _plain(one: Any) -> dict[str, Any]:
+    """Return an inspection, or a file that is none, as plain values."""
+    if hasattr(one, "as_dict"):
+        return dict(one.as_dict())
+    refusal = {"code": one.code, "reason": one.reason, "acceptable": False, "accepted": False}
+    return {"path": one.path, "read": False, "refusals": [refusal], "steps": []}
+
+
+def _inspection_text(one: dict[str, Any]) -> str:
+    """Lay an inspection out for reading, a line a step with its value range and its origin."""
+    lines = [f"{one['path']}: {'read' if one['read'] else 'refused'}"]
+    for refusal in one["refusals"]:
+        word = "accepted" if refusal["accepted"] else "refused"
+        lines.append(f"  {word} as {refusal['code']}: {refusal['reason']}")
+    facts = ["format", "rows", "cols", "spacing_mm", "laterality", "view", "intent", "vendor", "model", "bits", "lossy", "voi"]
+    known = [(name, one[name]) for name in facts if one.get(name) is not None]
+    lines += [f"  {name:<16} {value}" for name, value in known]
+    if one.get("breast"):
+        breast = one["breast"]
+        side = breast["chest_wall"] or "unsure"
+        lines.append(
+            f"  {'breast':<16} {breast['area_fraction']:.0%} of the image, chest wall: {side}"
+        )
+    for number, step in enumerate(one["steps"], 1):
+        ranges = [step[end] for end in ("before", "after")]
+        span = " -> ".join(f"[{r[0]:g}, {r[1]:g}]" for r in ranges if r is not None)
+        origin = f" ({step['origin']})" if step["origin"] else ""
+        lines.append(f"  {number}. {step['name']}: {step['detail']}{origin} {span}".rstrip())
+    for name, value in (one.get("identifiers") or {}).items():
+        lines.append(f"  {name:<16} {value}")
+    return "\n".join(lines)
 
 
 @contextmanager

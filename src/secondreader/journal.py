@@ -89,7 +89,7 @@ class Journal:
             [(key, fingerprint, json.dumps(entry.exam), json.dumps(entry.skipped))],
         )
 
-    def keys(self) -> Iterator[str]:
+    def exam_keys(self) -> Iterator[str]:
         """Yield the keys of all exams kept."""
         for (key,) in self._db.execute("SELECT key FROM exam"):
             yield key

@@ -5,10 +5,14 @@ What a file is, its content tells, not its name. Decoders are imported when firs
 
 from __future__ import annotations
 
-from secondreader.domain import Mammogram, Refused
+from dataclasses import replace
+from pathlib import PurePath
+
+from secondreader.domain import Mammogram, Refused, Step
 from secondreader.formats.content import HEAD, neither, raster_format
 from secondreader.formats.find import find
 from secondreader.formats.inspection import ACCEPTABLE, Inspection, inspected
+from secondreader.formats.names import Name, data_set_name
 from secondreader.formats.source import MAX_PIXELS, FileRef, Header, ReadOptions, Skipped
 from secondreader.formats.table import Row, Table, read_table, unmatched
 from secondreader.formats.write import atomic_stream, atomic_write, png_bytes
@@ -55,7 +59,12 @@ def header(ref: FileRef, options: ReadOptions) -> Header:
         if not head or not dicom.is_dicom(stream):
             raise neither(head, ref.path)
         stream.seek(0)
-        return dicom.header(stream, ref)
+        found = dicom.header(stream, ref)
+        name = _named(ref, found)
+        if name is None:
+            return found
+        laterality, view = found.laterality or name.laterality, found.view or name.view
+        return replace(found, laterality=laterality, view=view)
 
 
 def mammogram(ref: FileRef, options: ReadOptions) -> Mammogram:
@@ -84,7 +93,28 @@ def mammogram(ref: FileRef, options: ReadOptions) -> Mammogram:
         if not head or not dicom.is_dicom(stream):
             raise neither(head, ref.path)
         stream.seek(0)
-        return dicom.mammogram(stream, ref, options)
+        decoded = dicom.mammogram(stream, ref, options)
+        name = _named(ref, decoded)
+        if name is None:
+            return decoded
+        laterality, view = decoded.laterality or name.laterality, decoded.view or name.view
+        words = f"the file does not state all: {laterality} {view}"
+        steps = (*decoded.source.steps, Step("name", words, name.rule))
+        source = replace(decoded.source, steps=steps)
+        return replace(decoded, laterality=laterality, view=view, source=source)
+
+
+def _named(ref: FileRef, stated: Header | Mammogram) -> Name | None:
+    """Return what the name says of a DICOM of INbreast or CBIS-DDSM, which leave out the view.
+
+    The name never overrules the file: ``None`` where the two differ, or nothing is left to say.
+    """
+    if stated.laterality and stated.view:
+        return None
+    name = data_set_name(ref.path, PurePath(ref.root).name)
+    if name is None or (stated.laterality or name.laterality) != name.laterality:
+        return None
+    return name if (stated.view or name.view) == name.view else None
 
 
 def inspect(ref: FileRef, options: ReadOptions, identifiers: bool = False) -> Inspection:

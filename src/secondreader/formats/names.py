@@ -23,7 +23,7 @@ from pathlib import PurePosixPath
 
 from secondreader.domain import Laterality, View
 
-__all__ = ["Name", "inbreast", "parse"]
+__all__ = ["Name", "data_set_name", "parse"]
 
 _SUFFIXES = {".png", ".pgm", ".pnm", ".ppm", ".tif", ".tiff", ".jpg", ".jpeg", ".dcm", ".dicom"}
 _SIDES = {
@@ -103,10 +103,13 @@ def parse(path: str, root: str = "") -> Name:
     return _named(said, folders, "" if folders else root or stem)
 
 
-def inbreast(path: str) -> Name | None:
-    """Return what an INbreast file name says, ``None`` for any other name."""
-    said = _inbreast(_stem(path.rsplit("/", 1)[-1]))
-    return _named(said, [], "") if said else None
+def data_set_name(path: str, root: str = "") -> Name | None:
+    """Return what `parse` does, where INbreast's or CBIS-DDSM's way of naming is recognised.
+
+    Their DICOM files do not state the view, and nobody else names files like that.
+    """
+    name = parse(path, root)
+    return name if name.patient else None
 
 
 def _inbreast(stem: str) -> _Said | None:

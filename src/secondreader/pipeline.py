@@ -1,0 +1,302 @@
+"""The stories that secondreader tells: read images, look at one, evaluate readers.
+
+Everything the command line does is here as a function; each is short enough to read at a glance,
+and says in its imports where the work is done.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from secondreader import __version__, formats, report
+from secondreader.archive import (
+    Plan,
+    entry_key,
+    exam_readings,
+    fingerprint,
+    page_path,
+    read_exams,
+)
+from secondreader.catalogue import Catalogue, catalogue
+from secondreader.domain import ExamReading, SecondReaderError
+from secondreader.formats import ReadOptions, Skipped, Table
+from secondreader.journal import Entry, Journal
+from secondreader.reading import load_models
+
+__all__ = ["DEFAULT_MODELS", "Outcome", "inspect", "read", "read_to"]
+
+DEFAULT_MODELS = ("spot_filter",)
+_LOG = logging.getLogger("secondreader")
+PathLike = str | Path
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a reading came to.
+
+    ``read`` counts the images that at least one model read; ``refused`` tells how often each
+    reason kept a model from an image.
+    """
+
+    exams: int
+    images: int
+    read: int
+    findings: int
+    skipped: int
+    refused: dict[str, int] = field(default_factory=dict)
+
+
+def read(
+    paths: PathLike | Iterable[PathLike],
+    *,
+    models: Sequence[str] = DEFAULT_MODELS,
+    at: str | None = None,
+    accept: Iterable[str] = (),
+    spacing_mm: float | None = None,
+    bits: int | None = None,
+    table: PathLike | None = None,
+    on_skip: Callable[[Skipped], None] | None = None,
+) -> Iterator[ExamReading]:
+    """Read mammograms, exam by exam.
+
+    Parameters
+    ----------
+    paths
+        Files, folders, ZIPs.
+    models
+        Names of readers, or model folders.
+    at
+        The operating point above which a detection is a finding; each model's default if ``None``.
+    accept
+        Codes under which images are refused otherwise (``"for-processing"``, …).
+    spacing_mm
+        Pixel size for images that state none.
+    bits
+        Bits of raster files, where the smallest that holds the file's maximum is wrong.
+    table
+        A CSV that states exam, patient, laterality, view, spacing of files.
+    on_skip
+        Called with each file that is not read; they are logged if ``None``.
+
+    Yields
+    ------
+    ExamReading
+        One exam at a time; its pixels are gone by then.
+
+    Raises
+    ------
+    SecondReaderError
+        If a model or an option is wrong. A file that cannot be read is no error.
+    """
+    options = read_options(accept, spacing_mm, bits, table)
+    loaded = load_models(models, at)
+    skip = on_skip or (lambda s: _LOG.warning("skipped %s: %s", s.path, s.reason))
+    found = catalogue(_inputs(paths), options, Journal())
+    for skipped in found.skipped():
+        skip(skipped)
+    for _, reading, unread, _ in exam_readings(found.exams(), loaded, options):
+        for skipped in unread:
+            skip(skipped)
+        yield reading
+
+
+def read_to(
+    paths: PathLike | Iterable[PathLike],
+    out: PathLike,
+    *,
+    models: Sequence[str] = DEFAULT_MODELS,
+    at: str | None = None,
+    options: ReadOptions | None = None,
+    workers: int = 1,
+    secret: bytes | None = None,
+    on_found: Callable[[int], None] = lambda found: None,
+    on_read: Callable[[int, int], None] = lambda done, total: None,
+) -> Outcome:
+    """Read mammograms into a folder: reading.json, readings.jsonl, findings.csv, report.html.
+
+    A second call goes on where the first was stopped, reads unchanged files no second time, and
+    ends with the same output.
+
+    Parameters
+    ----------
+    paths, models, at
+        As for `read`.
+    out
+        The output folder; made if missing.
+    options
+        What was asked of reading files.
+    workers
+        The number of processes.
+    secret
+        With a key, patient and exam ids, UIDs and paths are replaced by keyed hashes in
+        everything written.
+    on_found, on_read
+        Called with the number of files found; with the files done, and their total.
+    """
+    inputs = _inputs(paths)
+    options = options or ReadOptions()
+    out = _output_folder(out)
+    header = report.ReadingHeader(
+        version=__version__,
+        inputs=tuple(_shown(path, secret) for path in inputs),
+        models=tuple(
+            report.ModelIdentity(name=m.name, sha256=m.sha256) for m in load_models(models, at)
+        ),
+    )
+    plan = Plan(out, tuple(models), at, options, header, secret)
+    journal = Journal(out / "journal.sqlite")
+    try:
+        found = catalogue(
+            inputs,
+            options,
+            journal,
+            secret=secret or b"",
+            rename=(lambda text: report.pseudonym(secret, text)) if secret else str,
+            progress=on_found,
+        )
+        done = 0
+        total = found.file_count
+
+        def progress(files: int) -> None:
+            nonlocal done
+            done += files
+            on_read(done, total)
+
+        read_exams(plan, found.exams(), journal, workers=workers, progress=progress)
+        return _finish(plan, found, journal)
+    finally:
+        journal.close()
+
+
+def inspect(
+    paths: PathLike | Iterable[PathLike],
+    *,
+    options: ReadOptions | None = None,
+    identifiers: bool = False,
+) -> Iterator[formats.Inspection | Skipped]:
+    """Tell every step from stored values to the mammogram that a method sees, file by file.
+
+    Parameters
+    ----------
+    paths
+        Files, folders, ZIPs.
+    options
+        What was asked of reading.
+    identifiers
+        Show patient and exam ids too.
+    """
+    for ref in formats.find(_inputs(paths)):
+        if isinstance(ref, Skipped):
+            yield ref
+        else:
+            yield formats.inspect(ref, options or ReadOptions(), identifiers=identifiers)
+
+
+def read_options(
+    accept: Iterable[str] = (),
+    spacing_mm: float | None = None,
+    bits: int | None = None,
+    table: PathLike | None = None,
+) -> ReadOptions:
+    """Check what was asked of reading.
+
+    Raises
+    ------
+    SecondReaderError
+        If a code, the spacing, the bits or the table make no sense.
+    """
+    codes = frozenset(accept)
+    if unknown := codes - formats.ACCEPTABLE:
+        raise SecondReaderError(
+            f"--accept: got {min(unknown)!r}, expected one of {', '.join(sorted(formats.ACCEPTABLE))}"
+        )
+    loaded: Table | None = formats.read_table(Path(table)) if table is not None else None
+    return ReadOptions(codes, spacing_mm, bits, loaded)
+
+
+def _inputs(paths: PathLike | Iterable[PathLike]) -> list[Path]:
+    return [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+
+
+def _shown(path: Path, secret: bytes | None) -> str:
+    return str(path) if secret is None else report.pseudonym_path(secret, str(path))
+
+
+def _output_folder(out: PathLike) -> Path:
+    folder = Path(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SecondReaderError(
+            f"output: {error.strerror}, expected a folder that can be written: {folder}"
+        ) from None
+    return folder
+
+
+def _finish(plan: Plan, found: Catalogue, journal: Journal) -> Outcome:
+    """Write what all exams make together, one exam in memory at a time."""
+    pages = {entry_key(plan, exam): page_path(plan, exam) for exam in found.exams()}
+    _drop_others(plan.out, journal, pages)
+
+    def entries() -> Iterator[Entry]:
+        for exam in found.exams():
+            entry = journal.exam(entry_key(plan, exam), fingerprint(plan, exam))
+            if entry is None:
+                raise SecondReaderError("journal: an exam vanished; another run writes here too")
+            yield entry
+
+    def exams() -> Iterator[report.Exam]:
+        return (report.Exam.model_validate_json(json.dumps(entry.exam)) for entry in entries())
+
+    def skipped() -> Iterator[report.SkippedInput]:
+        for one in found.skipped():
+            yield report.SkippedInput(
+                input=one.input, path=shown(one.path), code=one.code, reason=one.reason
+            )
+        for entry in entries():
+            yield from (report.SkippedInput(**one) for one in entry.skipped)
+
+    def shown(path: str) -> str:
+        return path if plan.secret is None else report.pseudonym_path(plan.secret, path)
+
+    out, header = plan.out, plan.header
+    formats.atomic_write(out / "readings.jsonl", report.readings_lines(header, exams()))
+    formats.atomic_write(out / "reading.json", report.reading_text(header, exams(), skipped()))
+    formats.atomic_write(out / "findings.csv", report.findings_lines(exams()))
+    formats.atomic_write(
+        out / "report.html",
+        report.index_text(header, zip(exams(), pages.values(), strict=True), skipped()),
+    )
+    return _outcome(exams(), sum(1 for _ in skipped()))
+
+
+def _drop_others(out: Path, journal: Journal, pages: dict[str, str]) -> None:
+    """Drop what earlier calls left of other inputs."""
+    for key in [key for key in journal.exam_keys() if key not in pages]:
+        journal.forget(key)
+    stems = {Path(page).stem for page in pages.values()}
+    for path in (out / "exams").glob("*.html"):
+        if path.stem not in stems:
+            path.unlink()
+    for path in (out / "images").glob("*.png"):
+        if path.stem.split(".")[0] not in stems:
+            path.unlink()
+
+
+def _outcome(exams: Iterable[report.Exam], skipped: int) -> Outcome:
+    count = images = read = findings = 0
+    refused: dict[str, int] = {}
+    for exam in exams:
+        count += 1
+        for image in exam.images:
+            images += 1
+            read += any(score.score is not None for score in image.scores)
+            findings += sum(detection.finding for detection in image.detections)
+            for score in image.scores:
+                if score.refused is not None:
+                    refused[score.refused.reason] = refused.get(score.refused.reason, 0) + 1
+    return Outcome(count, images, read, findings, skipped, refused)
