@@ -198,8 +198,8 @@ def media(tmp_path):
         data.StudyInstanceUID, data.PatientID, data.PatientName = "1.4", "id", "name"
         data.StudyDate, data.StudyTime, data.StudyID, data.AccessionNumber = (
             "20200101",
-            "1",
-            "1",
+            "120000",
+            "120000",
             "",
         )
         data.Modality, data.SeriesNumber, data.InstanceNumber = "MG", 1, number

@@ -138,6 +138,8 @@ class _Unpacking(io.RawIOBase):
     `zipfile` would unpack from the start again at every step back.
     """
 
+    name = ""  # pydicom asks every buffered reader for one
+
     def __init__(self, packed: IO[bytes], size: int) -> None:
         self._packed = packed
         self._size = size
