@@ -23,10 +23,11 @@ from secondreader.domain import (
     View,
 )
 from secondreader.evaluation import delong, figures, measure, plots, subgroups, tables
+from secondreader.evaluation.classification import score_figures
 from secondreader.evaluation.comparisons import compare_scores
 from secondreader.evaluation.ratings import read_ratings
 from secondreader.evaluation.scored import Readings, ScoredImage, fingerprint
-from secondreader.evaluation.units import units
+from secondreader.evaluation.units import positions, units
 
 SPOT, CLUSTER = Kind.MICROCALCIFICATION, Kind.CALCIFICATION_CLUSTER
 
@@ -198,6 +199,35 @@ def test_an_operating_point_is_not_judged_where_it_was_chosen():
     got = measure.measure([a], replace(FAST, thresholds=thresholds), version="0")
     cells = [got.figure(n, level="breast").value for n in ("true_positives", "false_negatives")]
     assert sum(cells) == 4
+
+
+def test_positions_get_a_mean_sensitivity_on_a_logarithmic_axis():
+    rng = np.random.default_rng(0)
+    labels = rng.random(3000) < 0.05
+    patients = [f"p{i}" for i in rng.integers(30, size=3000)]
+    found = positions(rng.normal(labels * 2.0), labels, patients)
+    got, curves = score_figures(found, resamples=50, reader="net", label_rule="all")
+    names = [f.name for f in got]
+    assert "mean_sensitivity_log_fpf_1e-6_0.1" in names
+    assert names.count("auc") == 1
+    assert all(f.level == "position" and f.value is not None for f in got)
+    assert {c.kind for c in curves} == {"roc", "scores_positive", "scores_negative"}
+
+
+def test_average_precision_is_given_at_several_overlaps():
+    mass = Lesion("m", Kind.MASS, Circle(200, 200, 30), pathology=Pathology.MALIGNANT)
+    hit = Detection(Kind.MASS, Circle(210, 200, 30), 0.9)
+    one = ScoredImage(
+        "toy/a", "toy/p", "toy/e", malignant=True, lesions=(mass,), score=1.0, detections=(hit,)
+    )
+    images = tuple(
+        replace(one, image_id=f"toy/{i}", patient_id=f"toy/{i}", exam_id=f"toy/{i}")
+        for i in range(4)
+    )
+    settings = replace(FAST, levels=("image",), hit_rules=("iou",))
+    got = measure.measure([Readings("net", images)], settings, version="0")
+    for least in (0.1, 0.2, 0.5):
+        assert got.figure(f"average_precision_iou_{least}").value == 1.0
 
 
 def test_readers_of_different_truth_are_not_compared():

@@ -110,12 +110,14 @@ def score_figures(
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
-    positions: bool = False,
     threshold: float | None = None,
     rates: Sequence[float] = RATES_OF_CALLS,
+    curves: bool = True,
     **known: Any,
 ) -> tuple[list[Figure], list[Curve]]:
     """Return the figures of scores, with the area's interval also by DeLong or Obuchowski.
+
+    Positions have the mean sensitivity on a logarithmic axis instead of the latter.
 
     Parameters
     ----------
@@ -123,12 +125,12 @@ def score_figures(
         What is scored.
     resamples, seed
         Of the bootstrap.
-    positions
-        Whether units are image positions, which adds the mean sensitivity on a logarithmic axis.
     threshold
         An operating point for a confusion matrix.
     rates
         Specificities to give sensitivities at, and the other way round.
+    curves
+        Whether to give curves, which take most of the time.
     **known
         Fields of :class:`.figures.Figure` that all share: reader, label_rule, group.
 
@@ -137,9 +139,10 @@ def score_figures(
     list, list
         Figures, without a value and with the reason where they cannot be had, and the ROC curve.
     """
+    positions = units.level == "position"
     facts, names = _known(units, known), score_names(positions, rates)
     try:
-        statistic = score_statistic(units, positions=positions, band=True, rates=rates)
+        statistic = score_statistic(units, positions=positions, band=curves, rates=rates)
         values = replicates(statistic, units.n_patients, resamples=resamples, seed=seed)
     except SecondReaderError as error:
         return without_value(names, str(error), **facts), []
@@ -148,6 +151,8 @@ def score_figures(
         figures.insert(1, _area(units, facts))
     if threshold is not None:
         figures += _confusion(units, threshold, resamples, seed, facts)
+    if not curves:
+        return figures, []
     low, high = np.nanquantile(values[1:, len(names) :], [0.025, 0.975], axis=0)
     rule = facts.get("label_rule", "")
     rows = (FRACTIONS, values[0, len(names) :], low, high)

@@ -14,7 +14,13 @@ from secondreader.evaluation.classification import LEAST
 from secondreader.evaluation.figures import Curve, Figure, curve_of, figure, without_value
 from secondreader.evaluation.froc import Found
 
-__all__ = ["RATES", "detection_figures", "detection_names", "detection_statistic"]
+__all__ = [
+    "RATES",
+    "detection_figures",
+    "detection_names",
+    "detection_statistic",
+    "overlap_precision",
+]
 
 On = Literal["all", "normal"]
 RATES = np.geomspace(0.01, 50, 75)
@@ -50,6 +56,7 @@ def detection_figures(
     points: Sequence[OperatingPoint] = (),
     resamples: int = RESAMPLES,
     seed: int = 0,
+    curves: bool = True,
     **known: Any,
 ) -> tuple[list[Figure], list[Curve]]:
     """Return the figures of detections, false positives counted on all images and on normal ones.
@@ -64,11 +71,13 @@ def detection_figures(
         Operating points to give sensitivity and false positives per image at.
     resamples, seed
         Of the bootstrap.
+    curves
+        Whether to give curves.
     **known
         Fields of :class:`.figures.Figure` that all share: reader, hit_rule, group.
     """
     figures: list[Figure] = []
-    curves: list[Curve] = []
+    drawn: list[Curve] = []
     who = np.unique(found.lesion_patients).size
     small = "" if who >= LEAST else f"too small to say anything: {who} patients with lesions"
     both: tuple[tuple[On, np.ndarray], ...] = (
@@ -85,17 +94,41 @@ def detection_figures(
             "note": small,
         }
         try:
-            statistic = detection_statistic(found, on, band=True)
+            statistic = detection_statistic(found, on, band=curves)
             values = replicates(statistic, images.size, resamples=resamples, seed=seed)
         except SecondReaderError as error:
             figures += without_value(names, str(error), **facts)
             continue
         rows = enumerate(names)
         figures += [figure(n, estimate(values[:, i]), _BOOTSTRAP, **facts) for i, n in rows]
-        curves.append(_curve(values[:, len(names) :], on, facts))
+        if curves:
+            drawn.append(_curve(values[:, len(names) :], on, facts))
         for point in points:
             figures += _at_point(found, point, on, resamples, seed, facts)
-    return figures, curves
+    return figures, drawn
+
+
+def overlap_precision(
+    found: Found, least: float, *, resamples: int = RESAMPLES, seed: int = 0, **known: Any
+) -> Figure:
+    """Return the average precision at an overlap; `found` is by an exclusive ``iou`` rule."""
+    name = f"average_precision_iou_{least:g}"
+    facts = known | {
+        "level": "region",
+        "positives": found.lesion_scores.size,
+        "negatives": int(found.images.sum()),
+        "patients": found.images.size,
+        "note": "each detection takes at most one lesion",
+    }
+
+    def statistic(counts: np.ndarray) -> np.ndarray:
+        return froc.precision(froc.froc(found, counts))
+
+    try:
+        values = replicates(statistic, found.images.size, resamples=resamples, seed=seed)
+    except SecondReaderError as error:
+        return without_value([name], str(error), **facts)[0]
+    return figure(name, estimate(values), _BOOTSTRAP, **facts)
 
 
 def _at_point(

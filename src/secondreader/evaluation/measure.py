@@ -15,7 +15,7 @@ from secondreader.evaluation.classification import (
     score_figures,
 )
 from secondreader.evaluation.comparisons import compare
-from secondreader.evaluation.detection import detection_figures
+from secondreader.evaluation.detection import detection_figures, overlap_precision
 from secondreader.evaluation.figures import (
     LABEL_RULES,
     Curve,
@@ -28,6 +28,8 @@ from secondreader.evaluation.matching import HIT_RULES, HitRule, hit_rule
 from secondreader.evaluation.operating_points import refuse_where_chosen
 from secondreader.evaluation.scored import Readings, ScoredImage, check, fingerprint
 from secondreader.evaluation.units import LEVELS, Level, units
+
+IOU_LEVELS = (0.1, 0.2, 0.5)
 
 __all__ = ["Settings", "measure", "worst"]
 
@@ -199,7 +201,7 @@ def _scores(
             ]:
                 part = units(members, level, given=reader.given)
                 known = drawn | {"reader": reader.reader, "label_rule": "all", "group": group}
-                figures += score_figures(part, **known)[0]
+                figures += score_figures(part, curves=False, **known)[0]
     return figures, curves
 
 
@@ -222,10 +224,15 @@ def _detections(
             left_out[f"{reader.reader} {rule.name}"] = dict(found.left_out)
             got = detection_figures(found, level=level, points=points, **known)
             figures, curves = figures + got[0], curves + got[1]
+        for least in IOU_LEVELS if rule.name == "iou" else ():
+            strict = hit_rule("iou", benign=settings.benign, iou_least=least, exclusive=True)
+            figures.append(overlap_precision(find(reader.images, strict), least, **known))
         if settings.groups:
             for group, members in _lesion_parts(reader.images, rule):
                 part = find(members, rule)
-                figures += detection_figures(part, level="region", group=group, **known)[0]
+                figures += detection_figures(
+                    part, level="region", group=group, curves=False, **known
+                )[0]
     return figures, curves
 
 

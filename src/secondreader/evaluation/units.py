@@ -11,7 +11,7 @@ import numpy as np
 from secondreader.domain import SecondReaderError
 from secondreader.evaluation.scored import ScoredImage
 
-__all__ = ["LEVELS", "Level", "Units", "patient_index", "units"]
+__all__ = ["LEVELS", "Level", "Units", "patient_index", "positions", "units"]
 
 Level = Literal["image", "breast", "exam", "patient"]
 LEVELS: tuple[Level, ...] = ("image", "breast", "exam", "patient")
@@ -26,7 +26,7 @@ class Units:
     level
         What a unit is.
     keys
-        (n,) the unit's name.
+        (n,) the unit's name; none for positions, of which there are millions.
     labels, scores
         (n,) bool and float64.
     patients
@@ -37,7 +37,7 @@ class Units:
         How many units were left out, by reason.
     """
 
-    level: Level
+    level: Level | Literal["position"]
     keys: tuple[str, ...]
     labels: np.ndarray
     scores: np.ndarray
@@ -57,6 +57,13 @@ class Units:
             self.n_patients,
             self.left_out,
         )
+
+
+def positions(scores: np.ndarray, labels: np.ndarray, patients: Sequence[str]) -> Units:
+    """Return units for a method that scores image positions (n,), each of a patient (n,)."""
+    names, index = np.unique(np.asarray(patients), return_inverse=True)
+    yes = np.asarray(labels, bool)
+    return Units("position", (), yes, np.asarray(scores, np.float64), index, names.size, {})
 
 
 def patient_index(images: Iterable[ScoredImage]) -> dict[str, int]:

@@ -10,6 +10,7 @@ from PIL import Image as Picture
 
 from secondreader import geometry
 from secondreader.domain import (
+    Box,
     Detection,
     ExamReading,
     Heatmap,
@@ -116,14 +117,17 @@ def _detection(detection: Detection, spacing_mm: tuple[float, float] | None) -> 
         model=detection.model or "",
         kind=detection.kind,
         center=(round(row, 2), round(col, 2)),
-XX
-        and (round(box.row0, 2), round(box.col0, 2), round(box.row1, 2), round(box.col1, 2)),
+        box=None if box is None else _rounded(box),
         diameter_mm=_diameter(detection, spacing_mm),
         score=detection.score,
         probability=detection.probability,
         finding=bool(detection.finding),
         link=detection.link,
     )
+
+
+def _rounded(box: Box) -> tuple[float, float, float, float]:
+    return round(box.row0, 2), round(box.col0, 2), round(box.row1, 2), round(box.col1, 2)
 
 
 def _diameter(detection: Detection, spacing_mm: tuple[float, float] | None) -> float | None:
