@@ -45,7 +45,7 @@ def _tissue(key: str, scale: str, printed: str, note: str = "") -> Row:
         column: Cell(text, True, Measure(_SHARES[column], "patch"))
         for column, text in zip(_SHARES, printed.split(), strict=True)
     }
-    recipe = Recipe("tissue_heatmap", "tissue", {"magnification": scale}, ("cbis_ddsm",), "an2018")
+    recipe = Recipe("tissue_heatmap", "tissue", {"magnification": scale}, ("ddsm",), "an2018")
     return Row(key, (f"Tissue ×{scale}",), cells, recipe, scale == "0.5", _COST, note)
 
 
@@ -69,7 +69,7 @@ def _heatmap(key: str, model: str, training: str, validation: str, **settings: s
         "Training": Cell(training, measure=Measure("heatmap_mse", "training_image")),
         "Validation": Cell(validation, measure=Measure("heatmap_mse", "validation_image")),
     }
-    recipe = Recipe("tissue_heatmap", "heatmap", settings, ("cbis_ddsm",), "an2018",
+    recipe = Recipe("tissue_heatmap", "heatmap", settings, ("ddsm",), "an2018",
                     start="table2-x0.5" if settings["local"] == "true" else "")  # fmt: skip
     return Row(
         key, (model,), cells, recipe, cost=_COST, note="the scale of the heatmaps is not stated"
@@ -98,7 +98,7 @@ _TEXT = Table(
             "text-auc",
             ("highest AUC of a tissue classifier",),
             {"AUC": Cell("above 0.9", measure=Measure("auc", "patch"), above=0.9)},
-            Recipe("tissue_heatmap", "tissue", {"magnification": "0.5"}, ("cbis_ddsm",), "an2018"),
+            Recipe("tissue_heatmap", "tissue", {"magnification": "0.5"}, ("ddsm",), "an2018"),
             mandatory=True,
             cost=Cost(0, "the model of table 2's ×0.5, trained again unless it is there"),
         ),
@@ -110,11 +110,11 @@ STUDY = Study(
     "An, Shameer, Subramanian: Mammography Assessment using Multi-Scale Deep Classifiers, "
     "arXiv 1807.03095, 2018",
     {
-        "cbis_ddsm": "the paper uses DDSM's original films, over 2600 cases with CC and MLO; we have "
-        "CBIS-DDSM, its curated part; crops of 2048 x 2048 pixels, left and right as independent",
+        "ddsm": "DDSM's films, over 2600 cases with CC and MLO; crops of 2048 x 2048 pixels, left and "
+        "right as independent",
     },
     (
-        "the paper's data are DDSM, ours CBIS-DDSM, which has no normal exams",
+        "CBIS-DDSM can stand in for DDSM and is said to; it has no normal exams",
         "table 1 says 256 positive and 256 negative patches, table 2 per cent of 256: half of which "
         "are positive, as TP and FN add to 50",
         "training and test patches of one woman are not said to be apart in the paper; here they are",

@@ -49,7 +49,8 @@ STUDY = Study(
     "Thatte, Gunapal, Landesman, Lam: Second Look: Cancer Detection in Mammograms using Public Data "
     "Sets, UC Berkeley School of Information, 2017",
     {
-        "cbis_ddsm": "the paper names MIAS (322 images) and DDSM (10,239 images); four classes: no "
+        "cbis_ddsm": "the paper names MIAS (322 images) and DDSM (10,239 images), its reference for the "
+        "latter being CBIS-DDSM's page; four classes: no "
         "tumour, malignant, benign, benign without callback; patches of 256 x 256 pixels",
     },
     (

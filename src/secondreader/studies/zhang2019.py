@@ -10,7 +10,7 @@ _FINAL = ("R@1", "R@5", "R@10", "R@15", "R@20")
 _PROPOSALS = ("R@5", "R@10", "R@15", "R@20", "R@30")
 _GONE = "not legible in the copy of the paper that these tables were typed from"
 _PRIVATE = "the in-house images are not public: only other data can be measured"
-_SPLIT = "patient-3-1-1"
+_SPLIT = "inbreast-3-1-1"
 _CASCADE, _FASTER = (
     Cost(6, "estimated, one data-centre GPU"),
     Cost(8, "estimated, one data-centre GPU"),
