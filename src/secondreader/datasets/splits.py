@@ -154,12 +154,16 @@ def deal(records: Iterable[ImageRecord], weights: Mapping[str, float], seed: int
 
 
 def carve(patients: Iterable[ImageRecord], fraction: float, seed: int) -> set[str]:
-    """Return the ids of a fraction of patients, stratified, the same for the same seed."""
+    """Return the ids of a fraction of patients, stratified, the same for the same seed.
+
+    At least one, unless there is only one patient.
+    """
     records = list(patients)
     if len(_by_patient(records)) < 2:
         return set()
     places = deal(records, {"rest": 1 - fraction, "carved": fraction}, seed)
-    return {patient for patient, place in places.items() if place == "carved"}
+    carved = {patient for patient, place in places.items() if place == "carved"}
+    return carved or {min(places, key=lambda patient: _shuffled(patient, seed))}
 
 
 def _by_patient(records: Iterable[ImageRecord]) -> dict[str, list[ImageRecord]]:
