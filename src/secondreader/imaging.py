@@ -113,6 +113,9 @@ def _breast_component(grey: np.ndarray, bright: np.ndarray) -> np.ndarray | None
     if not _has_background(grey, bright, threshold):
         return ~bright
     below = dark[dark <= threshold]
+    film = below[below > below.min() + 1e-3]
+    if film.size > 0.15 * grey.size:  # a film's own base, beside the black that pads it
+        below = film
     level = float(np.median(below))
     spread = 1.4826 * float(np.median(np.abs(below - level)))
     low = level + max(0.35 * (threshold - level), min(4 * spread, 0.6 * (threshold - level)))
@@ -127,8 +130,23 @@ def _breast_component(grey: np.ndarray, bright: np.ndarray) -> np.ndarray | None
     best = int(sizes.argmax())
     if sizes[best] < 0.02 * grey.size:
         return None
-    filled = ndimage.binary_fill_holes(ndimage.binary_closing(labels == best, _disc(3)))
-    return np.asarray(filled) & ~bright | (labels == best)
+    breast = np.asarray(ndimage.binary_closing(labels == best, _disc(3))) | (labels == best)
+    breast = (breast & ~bright) | _inside(bright, breast)
+    filled: np.ndarray = ndimage.binary_fill_holes(breast)
+    return filled
+
+
+def _inside(bright: np.ndarray, breast: np.ndarray) -> np.ndarray:
+    """Return the white regions that are tissue: most of their neighbourhood is breast."""
+    kept = np.zeros(bright.shape, bool)
+    labels, count = ndimage.label(bright)
+    for number, where in enumerate(ndimage.find_objects(labels), 1):
+        near = tuple(slice(max(w.start - 3, 0), w.stop + 3) for w in where)
+        region = labels[near] == number
+        ring = ndimage.binary_dilation(region, iterations=3) & ~region
+        if count and breast[near][ring].mean() > 0.3:
+            kept[near] |= region
+    return kept
 
 
 def _has_background(grey: np.ndarray, bright: np.ndarray, threshold: float) -> bool:
@@ -183,8 +201,8 @@ def looks_inverted(pixels: np.ndarray) -> bool:
     scaled = (small - low) / (high - low)
     flat = ndimage.maximum_filter(scaled, 5) - ndimage.minimum_filter(scaled, 5) < 0.03
     dark = int(np.count_nonzero(flat & (scaled < 0.3)))
-    bright = int(np.count_nonzero(flat & (scaled > 0.7)))
-    return bright > 0.05 * small.size and bright > 2 * dark
+    bright = int(np.count_nonzero(flat & (scaled > 0.85)))
+    return bright > 0.05 * small.size and bright > 1.5 * dark
 
 
 # ----------------------------------------------------------------------------- moving pixels
