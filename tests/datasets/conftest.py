@@ -44,7 +44,9 @@ def write_png(path: Path, pixels: np.ndarray) -> Path:
     return path
 
 
-def write_dicom(path: Path, pixels: np.ndarray, *, film: bool = False, **attributes: object) -> Path:
+def write_dicom(
+    path: Path, pixels: np.ndarray, *, film: bool = False, **attributes: object
+) -> Path:
     """A mammogram as a scanner writes it, or (film) a secondary capture as CBIS-DDSM has them."""
     path.parent.mkdir(parents=True, exist_ok=True)
     meta = FileMetaDataset()
@@ -53,7 +55,10 @@ def write_dicom(path: Path, pixels: np.ndarray, *, film: bool = False, **attribu
     meta.MediaStorageSOPInstanceUID = generate_uid()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     ds = FileDataset(str(path), Dataset(), file_meta=meta, preamble=b"\0" * 128)
-    ds.SOPClassUID, ds.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    ds.SOPClassUID, ds.SOPInstanceUID = (
+        meta.MediaStorageSOPClassUID,
+        meta.MediaStorageSOPInstanceUID,
+    )
     ds.StudyInstanceUID, ds.SeriesInstanceUID = generate_uid(), generate_uid()
     ds.Modality, ds.PatientID, ds.PatientName = "MG", "X", ""
     ds.PhotometricInterpretation, ds.SamplesPerPixel, ds.PixelRepresentation = "MONOCHROME2", 1, 0

@@ -46,7 +46,9 @@ CALC = "CALCIFICATION TYPE PLEOMORPHIC DISTRIBUTION CLUSTERED"
 
 @pytest.fixture
 def case(tmp_path, png, make_breast):
-    def build(mlo: str = "OVERLAY", kind=MASS, pathology="MALIGNANT", suffix=".png", digitizer=None):
+    def build(
+        mlo: str = "OVERLAY", kind=MASS, pathology="MALIGNANT", suffix=".png", digitizer=None
+    ):
         folder = tmp_path / "cancers" / "cancer_01" / "case1141"
         folder.mkdir(parents=True)
         text = ICS.format(mlo=mlo)
@@ -159,8 +161,17 @@ def test_a_chain_code_that_is_none_is_one_line():
 
 
 def test_directions_are_clockwise_from_up():
-    points = chain("10 20 0 1 2 3 4 5 6 7 #".split()).points
-    assert points == ((20, 10), (19, 10), (18, 11), (18, 12), (19, 13), (20, 13), (21, 12), (21, 11))
+    points = chain(["10", "20", "0", "1", "2", "3", "4", "5", "6", "7", "#"]).points
+    assert points == (
+        (20, 10),
+        (19, 10),
+        (18, 11),
+        (18, 12),
+        (19, 13),
+        (20, 13),
+        (21, 12),
+        (21, 11),
+    )
 
 
 @given(st.integers(1, 40), st.integers(1, 40))

@@ -181,7 +181,7 @@ def test_half_a_download_is_listed_and_none_is_refused(root):
 def test_a_table_with_an_unknown_class_is_one_line(root):
     path = root / "INbreast.csv"
     path.write_text(path.read_text().replace(";4;5", ";4;nine"))
-    with pytest.raises(SecondReaderError, match="INbreast.csv:3: .*BI-RADS 'nine'"):
+    with pytest.raises(SecondReaderError, match=r"INbreast\.csv:3: .*BI-RADS 'nine'"):
         datasets.scan("inbreast", root)
 
 

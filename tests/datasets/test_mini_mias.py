@@ -91,7 +91,7 @@ def test_an_unknown_class_is_one_line(text, message):
 
 def test_a_folder_that_is_no_mini_mias_is_refused(tmp_path, root):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(SecondReaderError, match="no Info.txt"):
+    with pytest.raises(SecondReaderError, match=r"no Info\.txt"):
         datasets.scan("mini_mias", tmp_path / "empty")
     for film in root.glob("*.png"):
         film.unlink()
@@ -126,7 +126,10 @@ def test_pgm_as_distributed_and_png_are_the_same_film(tmp_path):
     for name in ("mdb001.pgm", "mdb003.pgm"):
         (tmp_path / name).symlink_to(data / "mini-mias-original" / name)
     (tmp_path / "Info.txt").symlink_to(data / "mini-mias" / "Info.txt")
-    here, there = datasets.scan("mini_mias", tmp_path), datasets.scan("mini_mias", data / "mini-mias")
+    here, there = (
+        datasets.scan("mini_mias", tmp_path),
+        datasets.scan("mini_mias", data / "mini-mias"),
+    )
     a, b = of_film(here, 1), of_film(there, 1)
     assert a.lesions == b.lesions
     cache = Cache(tmp_path / "cache")

@@ -41,7 +41,9 @@ def test_rows_are_images_and_rows_with_a_kind_are_lesions(table, covers, tmp_pat
 
 def test_a_box_and_a_lesion_without_a_place(table):
     header = "path;patient_id;lesion_id;kind;row0;col0;row1;col1"
-    root = table("a.png;w;x;asymmetry;1;2;3;4", "b.png;w;x;asymmetry;;;;", header=header, name="t.csv")
+    root = table(
+        "a.png;w;x;asymmetry;1;2;3;4", "b.png;w;x;asymmetry;;;;", header=header, name="t.csv"
+    )
     first, second = (r.lesions[0] for r in datasets.scan("table", root).records)
     assert (first.region, second.region) == (Box(1, 2, 3, 4), None)
     assert first.lesion_id == second.lesion_id == "x" and first.kind is Kind.ASYMMETRY

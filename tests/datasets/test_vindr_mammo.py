@@ -33,7 +33,7 @@ def root(tmp_path, dicom, make_breast):
                 box = "32.0,72.0,49.0,89.0"
                 categories = "\"['Mass', 'Suspicious Calcification']\""
                 findings.append(f"{start},{categories},BI-RADS 4,{box},{split}")
-                categories = '"[\'Skin Thickening\', \'Nipple Retraction\']"'
+                categories = "\"['Skin Thickening', 'Nipple Retraction']\""
                 findings.append(f"{start},{categories},,1.5,2.5,30.25,40.75,{split}")
             else:
                 findings.append(f"{start},['No Finding'],,,,,,{split}")
