@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secondreader.domain import SecondReaderError
-from secondreader.evaluation import bootstrap, delong, roc
+from secondreader.evaluation import bootstrap, delong, froc, roc
 
 
 def test_every_draw_has_as_many_patients_as_the_data():
@@ -141,3 +141,26 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say():
             held[name] += estimate.low <= truth <= estimate.high
     for name in got:
         assert 0.92 <= held[name] / runs <= 0.98, held
+
+
+@pytest.mark.slow
+def test_recall_intervals_hold_the_truth_where_lesions_of_a_patient_are_alike():
+    """Recall 0.6 on average, but a patient's lesions are found together: images are not independent."""
+    rng = np.random.default_rng(4)
+    patients, runs, held = 80, 400, 0
+    for run in range(runs):
+        each = rng.integers(1, 8, patients)
+        found_by = rng.beta(0.6 * 4, 0.4 * 4, patients)
+        who = np.repeat(np.arange(patients), each)
+        hit = rng.random(who.size) < found_by[who]
+        found = froc.Found(
+            np.where(hit, 1.0, -np.inf), who, np.empty(0), np.empty(0, int), np.empty(0, bool),
+            np.ones(patients, int), np.ones(patients, int), (), {}, "",
+        )  # fmt: skip
+
+        def recall(w, found=found):
+            return froc.recall_at(froc.froc(found, w), 1)
+
+        got = bootstrap.estimate(bootstrap.replicates(recall, patients, resamples=400, seed=run))
+        held += got.low <= 0.6 <= got.high
+    assert 0.92 <= held / runs <= 0.98

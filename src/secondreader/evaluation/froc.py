@@ -195,11 +195,13 @@ def froc(found: Found, counts: np.ndarray, on: Literal["all", "normal"] = "all")
 
 def recalls_at(got: Froc, rates: Sequence[float] | np.ndarray) -> np.ndarray:
     """Return the recall (rates, draws) at up to so many false positives per image."""
-    rows = [
-        np.where(got.false <= rate * got.images + _HAIR, got.hits, 0.0).max(axis=0)
-        for rate in rates
-    ]
-    return _ratio(np.stack(rows), got)
+    hits = np.empty((len(rates), got.images.size))
+    for i, images in enumerate(
+        got.images
+    ):  # false positives only rise: the last row allowed is best
+        limits = np.asarray(rates, np.float64) * images + _HAIR
+        hits[:, i] = got.hits[np.searchsorted(got.false[:, i], limits, side="right") - 1, i]
+    return _ratio(hits, got)
 
 
 def recall_at(got: Froc, rate: float) -> np.ndarray:
