@@ -8,7 +8,10 @@ base64, of the mask read row by row, starting with a run of zeros.
 from __future__ import annotations
 
 import base64
+import functools
+import gc
 import hashlib
+import importlib.resources
 import json
 import os
 from collections.abc import Mapping
@@ -53,9 +56,20 @@ def index_path(
 ) -> Path:
     """Return where the index of a root under these choices lies."""
     base = os.path.abspath(root)  # noqa: PTH100 - as `Tree` has it
-    told = json.dumps([SCHEMA, name, base, sorted(choices.items())])
+    told = json.dumps([SCHEMA, _code(), name, base, sorted(choices.items())])
     key = hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     return (cache or default_folder()) / "indexes" / f"{name}-{key}.jsonl"
+
+
+@functools.cache
+def _code() -> str:
+    """Return a digest of the adapters, for another version may read the same files otherwise."""
+    digest = hashlib.sha256()
+    folder = importlib.resources.files("secondreader.datasets")
+    for file in sorted(folder.iterdir(), key=lambda file: file.name):
+        if file.name.endswith(".py"):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def write_index(records: Records, cache: Path | None = None) -> Path:
@@ -92,18 +106,29 @@ def load_index(
 ) -> Records | None:
     """Return the records of an index, ``None`` where there is none or something has changed."""
     path = index_path(name, root, choices, cache)
+    # Tens of thousands of small objects that all stay: looking for garbage among them meanwhile
+    # would take half of the time.
+    collecting = gc.isenabled()
+    gc.disable()
     try:
-        head_line, *lines = path.read_bytes().splitlines()
-        head = json.loads(head_line)
-        if head["schema"] != SCHEMA or head["count"] != len(lines):
-            return None
-        if not _unchanged(Path(head["root"]), head):
-            return None
-        # One array parses in half the time of as many lines.
-        plain = json.loads(b"[" + b",".join(lines) + b"]")
-        records = tuple(_record(values) for values in plain)
+        return _loaded(path)
     except (OSError, ValueError, KeyError, TypeError):
         return None  # missing, or not written by this version: made anew
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _loaded(path: Path) -> Records | None:
+    head_line, *lines = path.read_bytes().splitlines()
+    head = json.loads(head_line)
+    if head["schema"] != SCHEMA or head["count"] != len(lines):
+        return None
+    if not _unchanged(Path(head["root"]), head):
+        return None
+    # One array parses in half the time of as many lines.
+    plain = json.loads(b"[" + b",".join(lines) + b"]")
+    records = tuple(_record(values) for values in plain)
     return Records(
         dataset=head["dataset"],
         root=head["root"],
@@ -263,13 +288,7 @@ def run_lengths(pixels: np.ndarray) -> np.ndarray:
 
 
 def from_run_lengths(runs: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Return the (rows, cols) bool array of run lengths.
-
-    Raises
-    ------
-    ValueError
-        If they do not fill the shape.
-    """
+    """Return the (rows, cols) bool array of run lengths; ValueError if they do not fill it."""
     values = np.zeros(runs.size, bool)
     values[1::2] = True
     pixels = np.repeat(values, runs)
