@@ -269,7 +269,8 @@ def _region(
     folder = f"{row.image_name}_{row.number}"
     found = {*_candidates(row.roi, folder, files), *_candidates(row.crop, folder, files)} - {image}
     misfit = ""
-    for path in sorted(found, key=lambda path: ("mask" not in path.lower(), path)):
+    # The one of the image's size first: then the other, the crop, need not be decoded.
+    for path in sorted(found, key=lambda path: (_size(tree, path) != size, path)):
         tree.read.add(path)
         try:
             white = as_mask(pixels(tree.ref(path)))
@@ -287,6 +288,13 @@ def _region(
     else:
         problems.append(_missing(row.where, row.roi, "missing-mask"))
     return None
+
+
+def _size(tree: Tree, path: str) -> tuple[int, int] | None:
+    try:
+        return shape(tree.ref(path))
+    except Refused:
+        return None  # told when its pixels are asked for
 
 
 def _leak_problem(rows: Sequence[Abnormality]) -> list[Problem]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import BinaryIO
+
 import numpy as np
 
 from secondreader import formats
@@ -22,9 +24,7 @@ def shape(ref: FileRef) -> tuple[int, int]:
         ``bad-header`` for a file that does not say.
     """
     with ref.open() as stream:
-        stream.seek(128)
-        is_dicom = stream.read(4) == b"DICM"
-        stream.seek(0)
+        is_dicom = _is_dicom(stream)
         try:
             if is_dicom:
                 import pydicom
@@ -44,14 +44,34 @@ def shape(ref: FileRef) -> tuple[int, int]:
 
 
 def pixels(ref: FileRef) -> np.ndarray:
-    """Return an image's (rows, cols) float32 values in [0, 1], whatever it is of.
+    """Return an image's (rows, cols) values as stored: of a mask they are data, not a picture.
 
     Raises
     ------
     Refused
         If it cannot be decoded.
     """
-    return formats.mammogram(ref, ReadOptions(accept=frozenset(formats.ACCEPTABLE))).pixels
+    with ref.open() as stream:
+        if not _is_dicom(stream):
+            return formats.mammogram(ref, ReadOptions(accept=formats.ACCEPTABLE)).pixels
+        import pydicom
+
+        try:
+            values = pydicom.dcmread(stream).pixel_array
+        except Exception as error:  # any decoder, any damage: one refusal
+            raise Refused(
+                "unreadable", f"pixels cannot be decoded ({type(error).__name__})"
+            ) from None
+    if values.ndim != 2:
+        raise Refused("unsupported", f"got an image of shape {values.shape}, expected rows x cols")
+    return values
+
+
+def _is_dicom(stream: BinaryIO) -> bool:
+    stream.seek(128)
+    found = stream.read(4) == b"DICM"
+    stream.seek(0)
+    return found
 
 
 def as_mask(values: np.ndarray) -> np.ndarray | None:
