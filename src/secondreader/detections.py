@@ -169,8 +169,8 @@ def cluster_detections(
 ) -> tuple[Detection, ...]:
     """Group calcifications into cluster detections, highest score first.
 
-    A cluster's score is the mean of its ``least`` highest scores, so that it is as sure as the
-    calcifications that make it one; its region is the outline of its members.
+    A cluster's score is the lowest of its ``least`` highest scores: a cluster is as sure as the
+    calcification without which it would be none. Its region is the outline of its members.
 
     Parameters
     ----------
@@ -188,7 +188,7 @@ def cluster_detections(
     scaled = positions * np.array(spacing_mm)
     found = []
     for members in clusters(scaled, least=least, area_mm2=area_mm2):
-        score = float(np.mean(np.sort(scores[members])[::-1][:least]))
+        score = float(np.sort(scores[members])[::-1][least-1])
         region = _outline(scaled[members], spacing_mm, margin_mm)
         found.append(Detection(Kind.CALCIFICATION_CLUSTER, region, score))
     return tuple(sorted(found, key=lambda detection: -detection.score))

@@ -114,7 +114,7 @@ def _breast_component(grey: np.ndarray, bright: np.ndarray) -> np.ndarray | None
         return ~bright
     below = dark[dark <= threshold]
     film = below[below > below.min() + 1e-3]
-    if film.size > 0.15 * grey.size:  # a film's own base, beside the black that pads it
+    if film.size > 0.08 * grey.size:  # a film's own base, beside the black that pads it
         below = film
     level = float(np.median(below))
     spread = 1.4826 * float(np.median(np.abs(below - level)))

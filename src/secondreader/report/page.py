@@ -37,7 +37,7 @@ _HELP = (
     ("shift-drag, arrows", "move"),
     ("wheel, + -", "zoom"),
     ("click a finding, n p", "show it at full resolution; next, previous"),
-    ("o h i", "overlay, heatmap, invert"),
+    ("o a h i", "findings, all marks below the operating point too, heatmap, invert"),
     ("m, double click", "one view, all views"),
     ("f r", "fit; reset all"),
 )
@@ -113,7 +113,8 @@ def exam_page(
     )
 
 
-_BUTTONS = """<button id="toggle-overlay" aria-pressed="true">Overlay (o)</button>
+_BUTTONS = """<button id="toggle-overlay" aria-pressed="true">Findings (o)</button>
+<button id="toggle-all" aria-pressed="false">All marks (a)</button>
 <button id="toggle-heat" aria-pressed="false">Heatmap (h)</button>
 <button id="toggle-invert" aria-pressed="false">Invert (i)</button>
 <button id="maximise">One view (m)</button><button id="reset">Reset (r)</button>

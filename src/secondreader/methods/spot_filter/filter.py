@@ -35,11 +35,11 @@ class Config(BaseModel):
 
     working_mm: float = 0.1  # finer images are resampled to this pixel
     coarsest_mm: float = 0.25  # coarser images are refused: a calcification is less than a pixel
-    sigmas_mm: tuple[float, ...] = (0.12, 0.2, 0.3)  # of the inner Gaussian
+    sigmas_mm: tuple[float, ...] = (0.16, 0.25)  # of the inner Gaussian
     surround: float = 2.0  # the outer Gaussian's sigma, in inner ones
     noise_mm: float = 6.0  # side of the window that local noise is measured in
     roundness: float = 0.35  # least ratio of the Hessian's eigenvalues; a line has 0
-    skin_mm: float = 3.0  # next to the skin and the film's edge nothing is looked for
+    skin_mm: float = 5.0  # next to the skin and the film's edge nothing is looked for
     apart_mm: float = 0.4  # peaks closer than this are one
     threshold: float = 4.0  # least response, in local noise
     most: int = 300  # spots kept in an image
@@ -160,7 +160,7 @@ def _local_noise(difference: np.ndarray, mask: np.ndarray, window: int) -> np.nd
     share = ndimage.uniform_filter(mask.astype(np.float32), window)
     power = ndimage.uniform_filter(clipped**2, window)
     local = np.sqrt(np.maximum(power, 0) / np.maximum(share, 1e-3))
-    floor = max(0.5 * spread, 1e-4)
+    floor = max(1.0 * spread, 1e-4)
     noise: np.ndarray = np.maximum(local, floor)
     return noise
 

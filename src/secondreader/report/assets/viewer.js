@@ -3,7 +3,7 @@
 // No dependency, no network. State lives in `views`; every change ends in `draw(view)`.
 
 const data = JSON.parse(document.getElementById("exam-data").textContent);
-const state = { overlay: true, heat: false, invert: false, active: 0, finding: -1 };
+const state = { overlay: true, all: false, heat: false, invert: false, active: 0, finding: -1 };
 const views = [];
 const KINDS = {
   microcalcification: "circle", calcification_cluster: "box", mass: "box",
@@ -127,7 +127,9 @@ function draw(view) {
   context.fillRect(0, 0, view.canvas.width, view.canvas.height);
   for (const part of view.parts) drawPart(view, part);
   if (state.heat) for (const heat of view.heats) drawHeat(view, heat, context);
-  if (state.overlay) for (const mark of view.info.marks) drawMark(view, mark, context);
+  if (state.overlay) {
+    for (const mark of view.info.marks) if (mark.finding || state.all) drawMark(view, mark, context);
+  }
   const text = `W ${(view.width / view.info.top).toFixed(2)} L ${(view.level / view.info.top).toFixed(2)}`;
   view.figure.querySelector(".wl").textContent = `${text}  ×${(view.k / view.ratio).toFixed(2)}`;
 }
@@ -176,7 +178,7 @@ function redraw(repaint) {
     if (repaint) render(view);
     draw(view);
   }
-  for (const name of ["overlay", "heat", "invert"]) {
+  for (const name of ["overlay", "all", "heat", "invert"]) {
     document.getElementById(`toggle-${name}`).setAttribute("aria-pressed", String(state[name]));
   }
 }
@@ -274,6 +276,7 @@ function keyed(event) {
     ArrowUp: () => pan(0, far), ArrowDown: () => pan(0, -far),
     i: () => { state.invert = !state.invert; redraw(true); },
     o: () => { state.overlay = !state.overlay; redraw(false); },
+    a: () => { state.all = !state.all; redraw(false); },
     h: () => { state.heat = !state.heat; redraw(false); },
     n: () => step(1), p: () => step(-1), f: () => { fit(view); draw(view); }, r: reset, m: maximise,
     "[": () => windowBy(-0.05, 0), "]": () => windowBy(0.05, 0),
@@ -377,6 +380,7 @@ async function start() {
   window.addEventListener("resize", resize);
   const buttons = {
     "toggle-overlay": () => { state.overlay = !state.overlay; redraw(false); },
+    "toggle-all": () => { state.all = !state.all; redraw(false); },
     "toggle-heat": () => { state.heat = !state.heat; redraw(false); },
     "toggle-invert": () => { state.invert = !state.invert; redraw(true); },
     reset, maximise, "show-help": toggleHelp,
