@@ -121,7 +121,7 @@ def test_parts_that_share_a_woman_are_refused_without_her_name():
     ("text", "message"),
     [
         ("patient,part\nw000,train\n", "got columns"),
-        ("patient_id,part\nw000,training\n", "w000,training"),
+        ("patient_id,part\nw000,training\n", "row 2: expected each patient once, with a part"),
         ("patient_id,part\nw000,train\nw000,test\n", "each patient once"),
         ("patient_id,part\nw000,train\n", "1 patients that it does not list"),
         ("patient_id,fold\nw000,0\nw001,1\n", "expected .*:0 to .*:1"),
@@ -155,3 +155,24 @@ def test_every_split_in_the_package_can_be_read():
         split = load_split(name)
         assert (split.name, split.folds) == ("mini_mias-5fold", 5)
         assert set(split.places) == {f"woman-{number:03d}" for number in range(1, 162)}
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("patient-70-30", {"train": 51, "validation": 10, "calibration": 9, "test": 30}),
+        ("set-3-1-1", {"train": 51, "validation": 20, "calibration": 9, "test": 20}),
+        ("all", {"train": 0, "validation": 0, "calibration": 0, "test": 100}),
+    ],
+)
+def test_a_rule_by_name_deals_any_set(name, sizes):
+    parts = divide(women(100), name)
+    assert {part.value: len(patients(records)) for part, records in parts.items()} == sizes
+
+
+def test_sets_of_the_same_women_never_stand_in_two_parts():
+    one = [ImageRecord("ddsm", "a", "A_1", "A_1")]
+    two = [ImageRecord("cbis_ddsm", "b", "P_00001", "P_00001")]
+    with pytest.raises(SecondReaderError, match="the same women under other ids"):
+        check_disjoint({Part.TRAIN: two, Part.TEST: one})
+    check_disjoint({Part.TRAIN: [*one, *two], Part.TEST: []})

@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from secondreader import datasets
@@ -134,3 +135,15 @@ def test_the_films_at_hand_are_all_readable_and_no_two_alike():
     for check in ("one image twice", "one image of two patients", "lesions inside their image"):
         assert found[check].state == "ok"
     assert found["side by its chest wall"].count <= 3
+
+
+def test_an_oblique_breast_called_cc_is_told(table, png):
+    rows, cols = np.indices((320, 256))
+    wide = (255 - cols) < 200 - rows * 0.55  # widest at the upper edge, as the muscle makes it
+    noise = np.random.default_rng(0).integers(0, 80, (320, 256))
+    png(table / "0.png", np.where(wide, 1000 + noise, 0).astype(np.uint16))
+    text = (table / "images.csv").read_text().splitlines()
+    lines = [f"{text[0]},view", *(f"{line},CC" for line in text[1:])]
+    (table / "images.csv").write_text("\n".join(lines))
+    verdict, found = checked(table)
+    assert found["view by its outline"].files == ("0.png",) and not verdict.broken

@@ -120,3 +120,11 @@ def test_a_table_that_is_not_as_expected_is_one_line(root, old, new, message):
     path.write_text(path.read_text().replace(old, new))
     with pytest.raises(SecondReaderError, match=message):
         datasets.scan("vindr_mammo", root)
+
+
+def test_a_conversion_of_another_size_keeps_its_boxes_back(root, png, make_breast):
+    next(root.rglob("3cc*.dicom")).unlink()
+    png(root / "png" / "3cc0123456789abcdef.png", make_breast(shape=(80, 64)))
+    found = datasets.scan("vindr_mammo", root)
+    assert [p.code for p in found.problems] == ["image-misfit"]
+    assert {s.region for s in of(found, 3).lesions} == {None}

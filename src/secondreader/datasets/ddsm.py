@@ -113,14 +113,19 @@ def scan(tree: Tree, choices: Mapping[str, str]) -> tuple[list[ImageRecord], lis
 
 
 def _films(tree: Tree, paths: list[str]) -> dict[Key, str]:
-    """Return (case folder, case, film) → file, the richest format where there are several."""
+    """Return (folder, case, film) → file, the richest format where there are several.
+
+    A file stands under its own folder, the one above (``case1141/PNGFiles``), and none at all, for
+    conversions that lie apart from their case files.
+    """
     found: dict[Key, list[str]] = {}
     for path in paths:
         folder, _, name = path.rpartition("/")
         match = _FILM.match(name)
         if match:
             case = f"{match[1]}_{match[2]}_{match[3]}".upper()
-            found.setdefault((folder, case, f"{match[4]}_{match[5]}".upper()), []).append(path)
+            for place in {folder, folder.rpartition("/")[0], ""}:
+                found.setdefault((place, case, f"{match[4]}_{match[5]}".upper()), []).append(path)
     return {key: min(here, key=_by_format) for key, here in found.items()}
 
 
@@ -168,13 +173,8 @@ def _case(
 
 
 def _near(files: Mapping[Key, str], folder: str, code: str, film: str) -> str | None:
-    """Return a case's file from its folder, a folder below it, or, unambiguous, anywhere."""
-    exact = files.get((folder, code, film))
-    if exact:
-        return exact
-    same = sorted(path for (_, case, name), path in files.items() if (case, name) == (code, film))
-    below = [path for path in same if path.startswith(f"{folder}/")]
-    return next(iter(below or same), None)
+    """Return a case's file from its folder, the folders below it, or anywhere."""
+    return files.get((folder, code, film)) or files.get(("", code, film))
 
 
 def _fits(tree: Tree, image: str, film: FilmLine, problems: list[Problem]) -> bool:

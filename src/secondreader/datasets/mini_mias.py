@@ -3,7 +3,9 @@
 Source: the mini-MIAS database of the Mammographic Image Analysis Society, the MIAS films reduced
 to 200 µm and put into 1024 x 1024 pixels. Licence: for research only, not to be passed on
 (``Licence.txt`` in the download). Expected: 322 films of 161 women (``Info.txt``), 207 of them
-normal and 115 with abnormalities (ibid.).
+normal and 115 with abnormalities: 25 with
+calcifications, 23 circumscribed, 19 spiculated and 14 other masses, 19 distortions, 15 asymmetries
+(ibid.).
 
 On disk: ``Info.txt`` and ``mdb001.pgm`` … ``mdb322.pgm`` (also as PNG), in any folders. Films 2k-1
 and 2k are the right and left breast of one woman, all MLO. A row of ``Info.txt`` is *film tissue
@@ -23,6 +25,7 @@ import re
 from collections.abc import Mapping
 
 from secondreader.datasets.records import About, Expected, Problem
+from secondreader.datasets.shapes import shape
 from secondreader.datasets.tree import Tree
 from secondreader.domain import (
     Circle,
@@ -31,6 +34,7 @@ from secondreader.domain import (
     Laterality,
     Lesion,
     Pathology,
+    Refused,
     SecondReaderError,
     View,
 )
@@ -105,6 +109,7 @@ def scan(tree: Tree, choices: Mapping[str, str]) -> tuple[list[ImageRecord], lis
             problems.append(Problem(films[film], "missing-row", got, "one row or more", remedy))
         else:
             lesions, odd = _lesions(name, rows[film], info)
+            odd += _size(tree, films[film])
             problems += odd
             records.append(_record(film, films[film], rows[film], lesions))
     for film in sorted({*range(1, FILMS + 1)} - {*films, *rows}):
@@ -175,6 +180,17 @@ def _lesions(
             )
         )
     return tuple(lesions), problems
+
+
+def _size(tree: Tree, path: str) -> list[Problem]:
+    try:
+        rows, cols = shape(tree.ref(path))
+        got = f"{rows} x {cols}"
+    except Refused as refused:
+        got = refused.reason
+    expected = f"{SIDE} x {SIDE}"
+    remedy = "its circles do not fit: take the film as distributed"
+    return [] if got == expected else [Problem(path, "image-misfit", got, expected, remedy)]
 
 
 def _record(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,11 +23,10 @@ from secondreader.domain import ImageRecord, Part, SecondReaderError
 __all__ = ["Parts", "check_disjoint", "divide", "leaking_patients", "parse_split"]
 
 Parts = dict[Part, tuple[ImageRecord, ...]]
-_RULES: dict[str, Mapping[Part, float] | int] = {
-    "3-1-1": {Part.TRAIN: 3, Part.VALIDATION: 1, Part.TEST: 1},
-    "5fold": 5,
-}
-"""Splits that any set has where no file lists them: dealt with seed 0, the same everywhere."""
+SAME_WOMEN = (("cbis_ddsm", "ddsm"),)
+"""Data sets of the same women, whose ids say nothing of it."""
+_RULE = re.compile(r"(\d+)fold|(\d+)-(\d+)(?:-(\d+))?")
+"""``5fold``; ``70-30``, train and test; ``3-1-1``, train, validation and test."""
 _NEIGHBOUR = {Part.VALIDATION: 1, Part.CALIBRATION: 2}  # seeds of what is carved from train
 
 
@@ -55,8 +56,9 @@ def divide(records: Sequence[ImageRecord], split: str | Split, fold: int | None 
     records
         Of one data set.
     split
-        ``official``, ``official-clean``, a listed split's name, a file, ``SET-3-1-1``,
-        ``SET-5fold``, or a split.
+        ``official``, ``official-clean``, a listed split's name, a file, a split; ``SET-3-1-1``
+        (train, validation, test), ``SET-70-30`` (train, test) or ``SET-5fold``, where ``patient-``
+        may stand for ``SET-``: dealt with seed 0, the same everywhere; ``all``: all of it is test.
     fold
         The fold to test on, for a split into folds.
 
@@ -71,7 +73,10 @@ def divide(records: Sequence[ImageRecord], split: str | Split, fold: int | None 
     SecondReaderError
         If two parts share a patient, a patient is in no part, or the fold is wrong.
     """
-    if isinstance(split, str) and split in OFFICIAL:
+    parts: Parts
+    if split == "all":
+        parts = {part: tuple(records) if part is Part.TEST else () for part in Part}
+    elif isinstance(split, str) and split in OFFICIAL:
         if fold is not None:
             raise SecondReaderError(f"--split: got {split}:{fold}, expected no fold")
         parts = _official(records, clean=split == "official-clean")
@@ -100,6 +105,14 @@ def check_disjoint(parts: Mapping[Part, Sequence[ImageRecord]]) -> None:
     SecondReaderError
         With the number of patients, never their ids.
     """
+    held = {part: {record.dataset for record in records} for part, records in parts.items()}
+    for one, two in itertools.permutations(held, 2):
+        for first, second in SAME_WOMEN:
+            if first in held[one] and second in held[two]:
+                raise SecondReaderError(
+                    f"split: got {first} in {one} and {second} in {two}, expected one of them: "
+                    "they are of the same women under other ids"
+                )
     shared = leaking_patients(parts)
     if shared:
         names = " and ".join(sorted({part.value for places in shared.values() for part in places}))
@@ -144,14 +157,19 @@ def _official(records: Sequence[ImageRecord], *, clean: bool) -> Parts:
 
 
 def _found(records: Sequence[ImageRecord], name: str) -> Split:
+    """Return a listed split, or deal one by the rule that the name tells, with seed 0."""
     dataset = records[0].dataset if records else ""
-    rule = name.removeprefix(f"{dataset}-")
-    if name in named_splits() or rule == name or rule not in _RULES:
-        return load_split(name)
-    weights = _RULES[rule]
-    if isinstance(weights, int):
-        return make_folds(records, weights, 0, name)
-    return make_parts(records, weights, 0, name)
+    for prefix in ("patient-", f"{dataset}-"):
+        match = _RULE.fullmatch(name.removeprefix(prefix)) if name.startswith(prefix) else None
+        if match is None or name in named_splits() or Path(name).is_file():
+            continue
+        if match[1]:
+            return make_folds(records, int(match[1]), 0, name)
+        weights = [float(text) for text in match.group(2, 3, 4) if text]
+        two = (Part.TRAIN, Part.TEST)
+        parts = two if len(weights) == 2 else (Part.TRAIN, Part.VALIDATION, Part.TEST)
+        return make_parts(records, dict(zip(parts, weights, strict=True)), 0, name)
+    return load_split(name)
 
 
 def _listed(records: Sequence[ImageRecord], split: Split, fold: int | None) -> Parts:

@@ -37,7 +37,7 @@ OFFICIAL = {
 }
 """Splits that sets with parts of their own have."""
 CARVED = 0.15
-"""Of train patients, for a part that a split does not have."""
+"""Of the train patients that are left, for each part that a split does not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +216,8 @@ def load_split(name: str) -> Split:
     if not path.is_file():
         known = ", ".join([*OFFICIAL, *named_splits()])
         raise SecondReaderError(
-            f"--split: got {name!r}, expected a file, SET-3-1-1, SET-5fold, or one of: {known}"
+            f"--split: got {name!r}, expected a file, all, SET-3-1-1, SET-70-30, SET-5fold, "
+            f"or one of: {known}"
         )
     try:
         return _parse(path.read_text("utf-8"), path.name)
@@ -256,11 +257,16 @@ def _parse(text: str, file: str) -> Split:
             f"{file}: got columns {header}, expected patient_id,part or patient_id,fold"
         )
     places: dict[str, str] = {}
-    for row in filter(None, rows[1:]):
-        allowed = row[1].isdigit() if header[1] == "fold" else row[1] in set(Part)
-        if len(row) != 2 or not allowed or row[0] in places:
+    for number, row in enumerate(rows[1:], 2):
+        if not row:
+            continue
+        allowed = len(row) == 2 and (
+            row[1].isdigit() if header[1] == "fold" else row[1] in set(Part)
+        )
+        if not allowed or row[0] in places:
             raise SecondReaderError(
-                f"{file}: got line {','.join(row)!r}, expected each patient once, with a {header[1]}"
+                f"{file}: row {number}: expected each patient once, with a {header[1]} "
+                f"({'a whole number' if header[1] == 'fold' else ', '.join(Part)})"
             )
         places[row[0]] = row[1]
     seed = told.get("seed", "")

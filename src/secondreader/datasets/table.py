@@ -143,8 +143,8 @@ def _record(path: str, rows: list[RowRead]) -> ImageRecord:
         differing = [column for column in _IMAGE if row[column] != first[column]]
         if differing:
             raise SecondReaderError(
-                f"{row.where}: {differing[0]}: got {row[differing[0]][:40]!r}, "
-                f"expected {first[differing[0]][:40]!r} as in {first.where}: one image, two rows"
+                f"{row.where}: {differing[0]}: got another value than in {first.where}, "
+                "expected the same: one image, two rows"
             )
     if not first["patient_id"]:
         raise SecondReaderError(f"{first.where}: patient_id: got nothing, expected the woman's id")

@@ -24,11 +24,13 @@ import ast
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from secondreader.datasets.records import About, Choice, Expected, Problem
 from secondreader.datasets.rows import RowRead, laterality, lookup, number, read_rows, view
+from secondreader.datasets.shapes import shape
 from secondreader.datasets.tree import Tree
-from secondreader.domain import Box, ImageRecord, Kind, Lesion, Part, SecondReaderError
+from secondreader.domain import Box, ImageRecord, Kind, Lesion, Part, Refused, SecondReaderError
 
 __all__ = ["ABOUT", "NAME", "scan"]
 
@@ -110,6 +112,11 @@ def scan(tree: Tree, choices: Mapping[str, str]) -> tuple[list[ImageRecord], lis
         images = tree.images(row["image_id"])
         if images:
             lesions, odd = _lesions(boxes.pop(row["image_id"], []), row)
+            if lesions and not _as_stated(tree, images[0], row):
+                got, expected = "another size", f"{row['height']} x {row['width']}"
+                remedy = "its findings have no place; convert it again, unscaled and uncropped"
+                odd.append(Problem(images[0], "image-misfit", got, expected, remedy))
+                lesions = tuple(replace(lesion, region=None) for lesion in lesions)
             problems += odd
             record = _record(
                 images[0], row, lesions, told.get(row["image_id"]), choices["malignant"]
@@ -145,6 +152,16 @@ def _only(tree: Tree, name: str) -> str:
     if not found:
         raise SecondReaderError(f"{tree.root}: got no {name}, expected {ABOUT.layout}")
     return found[0]
+
+
+def _as_stated(tree: Tree, path: str, row: RowRead) -> bool:
+    """Say whether a conversion has the size that the table states; the owner's DICOM files do."""
+    if path.lower().endswith((".dicom", ".dcm")):
+        return True
+    try:
+        return shape(tree.ref(path)) == (number(row, "height"), number(row, "width"))
+    except Refused:
+        return False
 
 
 def _lesions(rows: list[RowRead], image: RowRead) -> tuple[tuple[Lesion, ...], list[Problem]]:
