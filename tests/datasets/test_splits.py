@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secondreader.datasets.parts import check_disjoint, divide, parse_split
+from secondreader.datasets.parts import check_disjoint, divide, divide_sets, parse_split
+from secondreader.datasets.records import Records
 from secondreader.datasets.splits import (
     carve,
     load_split,
@@ -176,3 +178,14 @@ def test_sets_of_the_same_women_never_stand_in_two_parts():
     with pytest.raises(SecondReaderError, match="the same women under other ids"):
         check_disjoint({Part.TRAIN: two, Part.TEST: one})
     check_disjoint({Part.TRAIN: [*one, *two], Part.TEST: []})
+
+
+def test_several_sets_are_divided_each_by_its_own_split_or_all_by_one():
+    sets = [Records(name, "/", (), tuple(women(20)), ()) for name in ("set", "set2")]
+    sets[1] = Records("set2", "/", (), tuple(replace(r, dataset="set2") for r in women(10)), ())
+    parts = divide_sets(sets, "patient-70-30")
+    assert Counter(r.dataset for r in parts[Part.TEST]) == {"set": 12, "set2": 6}
+    parts = divide_sets(sets, "set-5fold:1,all")
+    assert Counter(r.dataset for r in parts[Part.TEST]) == {"set": 8, "set2": 20}
+    with pytest.raises(SecondReaderError, match="3 splits for 2 data sets"):
+        divide_sets(sets, "all,all,all")

@@ -64,7 +64,10 @@ def test_a_row_without_its_image_is_listed(table):
         (("a.png,w,,,,,,lump,,,,",), "kind: got 'lump'"),
         (("a.png,w,,,,,,mass,,5,,",), "a place that is none"),
         (("a.png,w,,,,no,,mass,malignant,5,5,2",), "one of its lesions is malignant"),
-        (("a.png,w,L,,,,,,,,,", "a.png,w,R,,,,,,,,,"), "images.csv:3: laterality: got another value"),
+        (
+            ("a.png,w,L,,,,,,,,,", "a.png,w,R,,,,,,,,,"),
+            "images.csv:3: laterality: got another value",
+        ),
         (("x.png,w,,,,,,,,,,",), "none of their images"),
     ],
 )

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from secondreader.datasets.records import Records
 from secondreader.datasets.splits import (
     CARVED,
     OFFICIAL,
@@ -20,7 +21,7 @@ from secondreader.datasets.splits import (
 )
 from secondreader.domain import ImageRecord, Part, SecondReaderError
 
-__all__ = ["Parts", "check_disjoint", "divide", "leaking_patients", "parse_split"]
+__all__ = ["Parts", "check_disjoint", "divide", "divide_sets", "leaking_patients", "parse_split"]
 
 Parts = dict[Part, tuple[ImageRecord, ...]]
 SAME_WOMEN = (("cbis_ddsm", "ddsm"),)
@@ -95,6 +96,36 @@ def divide(records: Sequence[ImageRecord], split: str | Split, fold: int | None 
         part: tuple(replace(record, part=part) for record in images)
         for part, images in parts.items()
     }
+
+
+def divide_sets(sources: Sequence[Records], split: str) -> Parts:
+    """Put the records of several data sets into parts, as ``--split`` says.
+
+    Parameters
+    ----------
+    sources
+        Data sets, each once.
+    split
+        ``NAME[:FOLD]`` for all of them, or one for each, parted by commas, in their order:
+        ``official-clean,inbreast-3-1-1``.
+
+    Raises
+    ------
+    SecondReaderError
+        As for `divide`, or if the splits are not one or as many as the sets.
+    """
+    names = split.split(",")
+    if len(names) not in (1, len(sources)):
+        raise SecondReaderError(
+            f"--split: got {len(names)} splits for {len(sources)} data sets, "
+            "expected one, or one for each, parted by commas"
+        )
+    joined: Parts = {part: () for part in Part}
+    for source, name in zip(sources, names * (len(sources) if len(names) == 1 else 1), strict=True):
+        for part, records in divide(source.records, *parse_split(name)).items():
+            joined[part] += records
+    check_disjoint(joined)
+    return joined
 
 
 def check_disjoint(parts: Mapping[Part, Sequence[ImageRecord]]) -> None:

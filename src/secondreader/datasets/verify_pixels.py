@@ -116,7 +116,10 @@ def _outside(record: ImageRecord, shape: tuple[int, ...]) -> Iterator[str]:
 
 def _contradiction(record: ImageRecord, said: Mammogram) -> str:
     """Say where the file's own side or view differs from the table's."""
-    pairs = ((said.laterality, record.laterality), (said.view, record.view))
+    view = said.view
+    if record.dataset == "inbreast" and view is View.ML:
+        view = View.MLO  # as its table has what its files call ML
+    pairs = ((said.laterality, record.laterality), (view, record.view))
     return ", ".join(
         f"{there} in the file, {here} in the table"
         for there, here in pairs
