@@ -121,7 +121,7 @@ def _cluster(rng: np.random.Generator, half: float, depth: float, thickness: flo
         offset = rng.normal(0, radius / 2.2, 3)
         offset *= min(1.0, radius / max(float(np.linalg.norm(offset)), 1e-6))
         where = (place[0] + offset[0], place[1] + offset[1], place[2] + offset[2])
-        diameter = float(np.clip(rng.lognormal(math.log(0.32), 0.35), 0.15, 0.8))
+        diameter = float(np.clip(rng.lognormal(math.log(0.36), 0.3), 0.18, 0.8))
         calcifications.append(
             Calcification((float(where[0]), float(where[1]), float(where[2])), diameter)
         )

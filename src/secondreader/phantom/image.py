@@ -95,7 +95,7 @@ def _glandular(
         (across - 0.52 * breast.depth_mm) / (0.5 * breast.depth_mm),
     )
     envelope = 2.2 * (breast.glandular - 0.35) + 1.1 * (1 - from_centre**2)
-    fraction = 1 / (1 + np.exp(-np.clip(1.6 * texture + 1.4 * envelope - 0.8, -30, 30)))
+    fraction = 1 / (1 + np.exp(-np.clip(1.1 * texture + 1.4 * envelope - 0.6, -30, 30)))
     return np.asarray(fraction, np.float32)
 
 
@@ -164,7 +164,7 @@ def _add_sphere(
     c = ((cols[:, None] + fine).ravel() - col) * pitch
     path = 2 * np.sqrt(np.clip((diameter_mm / 2) ** 2 - r[:, None] ** 2 - c[None] ** 2, 0, None))
     mean = path.reshape(rows.size, 5, cols.size, 5).mean(axis=(1, 3))
-    extra[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1] += 0.25 * CALCIFICATION * mean
+    extra[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1] += CALCIFICATION * mean
 
 
 def _imaged(
@@ -175,7 +175,7 @@ def _imaged(
     quanta = vendor.quanta * (vendor.pitch_mm / 0.1) ** 2
     behind = quanta * np.exp(-(blurred - ADIPOSE * breast.thickness_mm))
     noisy = blurred + rng.standard_normal(depth.shape, np.float32) / np.sqrt(behind)
-    low, high = 0.25 * ADIPOSE * breast.thickness_mm, GLANDULAR * breast.thickness_mm * 1.02
+    low, high = 0.25 * ADIPOSE * breast.thickness_mm, GLANDULAR * breast.thickness_mm * 1.2
     curve = np.clip((noisy - low) / (high - low), 0, 1) ** 1.15
     curve[ndimage.minimum_filter(depth, 3) <= 0] *= 0
     if vendor.film:

@@ -24,9 +24,9 @@ class Vendor:
 
 
 VENDORS = {
-    "hologic": Vendor("secondreader phantom", "hologic-like", 0.07, 12, 0.05, 8000),
-    "ge": Vendor("secondreader phantom", "ge-like", 0.1, 12, 0.07, 9000),
-    "siemens": Vendor("secondreader phantom", "siemens-like", 0.085, 12, 0.06, 8000),
-    "film": Vendor("secondreader phantom", "film-like", 0.2, 8, 0.08, 6000, film=True),
+    "hologic": Vendor("secondreader phantom", "hologic-like", 0.07, 12, 0.05, 45000),
+    "ge": Vendor("secondreader phantom", "ge-like", 0.1, 12, 0.07, 45000),
+    "siemens": Vendor("secondreader phantom", "siemens-like", 0.085, 12, 0.06, 45000),
+    "film": Vendor("secondreader phantom", "film-like", 0.2, 8, 0.08, 30000, film=True),
 }
 """Likenesses in pitch and bits; no maker's numbers beyond those are claimed."""

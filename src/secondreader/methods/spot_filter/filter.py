@@ -155,14 +155,16 @@ def _local_noise(difference: np.ndarray, mask: np.ndarray, window: int) -> np.nd
     """Return the local spread, spots clipped so that a cluster does not hide itself."""
     inside = difference[mask]
     spread = 1.4826 * float(np.median(np.abs(inside - np.median(inside)))) if inside.size else 0.0
-    limit = max(3 * spread, 1e-6)
-    clipped = np.clip(difference, -limit, limit)
-    share = ndimage.uniform_filter(mask.astype(np.float32), window)
-    power = ndimage.uniform_filter(clipped**2, window)
-    local = np.sqrt(np.maximum(power, 0) / np.maximum(share, 1e-3))
-    floor = max(1.0 * spread, 1e-4)
-    noise: np.ndarray = np.maximum(local, floor)
-    return noise
+    share = np.maximum(ndimage.uniform_filter(mask.astype(np.float32), window), 1e-3)
+
+    def local(values: np.ndarray) -> np.ndarray:
+        power = ndimage.uniform_filter(values**2, window)
+        return np.asarray(np.sqrt(np.maximum(power, 0) / share))
+
+    floor = max(spread, 1e-4)
+    first = np.maximum(local(difference), floor)
+    clipped = np.clip(difference, -2.5 * first, 2.5 * first)
+    return np.maximum(local(clipped), floor)
 
 
 def _lines(smooth: np.ndarray, roundness: float) -> np.ndarray:
