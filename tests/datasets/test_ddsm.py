@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from secondreader import datasets
+from secondreader.datasets import ddsm_ljpeg
 from secondreader.datasets.cache import Cache
 from secondreader.datasets.ddsm_overlay import chain, parse_ics
 from secondreader.datasets.image_set import image_set
-from secondreader.domain import Kind, Pathology, SecondReaderError, View
+from secondreader.domain import Kind, Pathology, Refused, SecondReaderError, View
+from secondreader.formats.source import FileRef
 from secondreader.geometry import centre, rasterise
 
 ICS = """ics_version 1.0
@@ -141,12 +145,52 @@ def test_a_missing_overlay_leaves_the_truth_unknown(case):
     assert film(found, "LEFT_MLO").lesions[0].visible is False
 
 
-def test_ljpeg_says_which_conversion_is_needed(case):
-    root = case()
+def pack(root, transposed: bool = False):
+    """Every film as lossless JPEG, in place of its PNG."""
+    imagecodecs = pytest.importorskip("imagecodecs")
     for path in list(root.rglob("*.png")):
-        path.rename(path.with_suffix(".LJPEG"))
-    with pytest.raises(SecondReaderError, match=r"4 LJPEG files.*jpeg -d -s FILE.*big-endian"):
-        datasets.scan("ddsm", root)
+        values = np.asarray(Image.open(path)).astype(np.uint16)
+        given = values.reshape(values.shape[::-1]) if transposed else values
+        path.with_suffix(".LJPEG").write_bytes(imagecodecs.ljpeg_encode(given, bitspersample=12))
+        path.unlink()
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_ljpeg_is_decoded_even_where_its_rows_and_columns_are_swapped(
+    case, covers, tmp_path, make_breast, transposed
+):
+    root = case()
+    pack(root, transposed)
+    found = datasets.scan("ddsm", root)
+    assert len(found.records) == 4 and not found.problems
+    record = film(found, "LEFT_CC")
+    opened = image_set([found], Cache(tmp_path / "c")).open(record)
+    assert np.array_equal(np.rint(opened.pixels * 4095), make_breast(80, 40, 9))
+    assert covers(opened, record.lesions[0].region) and opened.spacing_mm == (0.05, 0.05)
+
+
+def test_ljpeg_whose_rows_do_not_fit_each_other_is_refused_with_the_conversion(case, tmp_path):
+    imagecodecs = pytest.importorskip("imagecodecs")
+    root = case()
+    pack(root)
+    ramp = (np.arange(160)[:, None] * 1301 + np.arange(128)[None, :]) % 4096
+    path = next(root.rglob("*LEFT_CC.LJPEG"))
+    path.write_bytes(imagecodecs.ljpeg_encode(ramp.astype(np.uint16), bitspersample=12))
+    found = datasets.scan("ddsm", root)
+    with pytest.raises(Refused, match=r"rows do not fit.*jpeg -d -s FILE"):
+        image_set([found], Cache(tmp_path / "c")).open(film(found, "LEFT_CC"))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff\xd8\xff\xc0\x00\x0b\x08\x00\xa0\x00\x80\x01", b"x" * 99]
+)
+def test_a_file_that_is_no_lossless_jpeg_is_listed(case, content):
+    root = case()
+    pack(root)
+    next(root.rglob("*LEFT_CC.LJPEG")).write_bytes(content)
+    found = datasets.scan("ddsm", root)
+    assert len(found.records) == 3 and found.problems[0].code == "image-misfit"
+    assert "jpeg -d -s FILE" in found.problems[0].got
 
 
 def test_a_folder_without_cases_is_refused(tmp_path):
@@ -189,3 +233,17 @@ def test_a_case_file_tells_its_films():
     assert (case.digitizer, case.films[0].bits, case.films[2].overlay) == ("LUMISYS", 12, False)
     with pytest.raises(SecondReaderError, match="LINES n"):
         parse_ics("LEFT_CC LINES x OVERLAY", "a.ics")
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+def test_every_value_of_both_depths_survives(tmp_path, bits):
+    imagecodecs = pytest.importorskip("imagecodecs")
+    smooth = np.add.outer(np.arange(300), np.arange(200)) * (2**bits // 512)
+    values = np.minimum(smooth, 2**bits - 1).astype(np.uint16)
+    path = tmp_path / "x.LJPEG"
+    path.write_bytes(imagecodecs.ljpeg_encode(values, bitspersample=bits))
+    state = path.stat()
+    ref = FileRef(0, str(tmp_path), path.name, state.st_size, state.st_mtime_ns)
+    assert ddsm_ljpeg.header(ref) == (300, 200, bits)
+    opened = ddsm_ljpeg.mammogram(ref, (300, 200), bits)
+    assert np.array_equal(np.rint(opened.pixels.astype(np.float64) * (2**bits - 1)), values)

@@ -8,12 +8,10 @@ On disk: a folder a case (``cancers/cancer_01/case1141/``) with ``A-1141-1.ics``
 ``A_1141_1.LEFT_CC.LJPEG``, and ``A_1141_1.LEFT_CC.OVERLAY`` where something is marked. The size of
 a pixel is the digitiser's: DBA 42 µm (16 bits), HOWTEK 43.5 µm and LUMISYS 50 µm (12 bits).
 
-LJPEG is the lossless JPEG of the Stanford PVRG codec, its size at times transposed, its values
-byte-swapped once unpacked. No kept library is known to decode it, so films are read from the usual
-conversions: PNG or TIFF of 16 bits under the same name (``A_1141_1.LEFT_CC.png``,
-``….LJPEG.png``, ``….tif``). To convert: unpack with the PVRG program (``jpeg -d -s FILE``), take the
-result as big-endian 16-bit values of LINES x PIXELS_PER_LINE from the ``.ics``, and write them
-unscaled, uncropped and not inverted.
+Films are read from LJPEG as they are (`secondreader.datasets.ddsm_ljpeg`), or from conversions to
+PNG or TIFF of 16 bits under the same name (``A_1141_1.LEFT_CC.png``, ``….LJPEG.png``, ``….tif``),
+which come first. A conversion must be unscaled, uncropped and not inverted. A film that cannot be
+decoded says which conversion it needs.
 
 References
 ----------
@@ -26,6 +24,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from secondreader.datasets import ddsm_ljpeg
 from secondreader.datasets.ddsm_overlay import (
     CaseFile,
     FilmLine,
@@ -53,12 +52,11 @@ __all__ = ["ABOUT", "NAME", "scan"]
 NAME = "ddsm"
 ABOUT = About(
     title="Digital Database for Screening Mammography",
-    good_for="whole film exams with normal women, outlined findings and known pixel size; LJPEG "
-    "files must be converted first",
+    good_for="whole film exams with normal women, outlined findings and known pixel size",
     licence="Free for research with citation, as its pages state.",
     citation="Heath et al., The digital database for screening mammography, IWDM 2000:212-218",
     ask="University of South Florida, DDSM",
-    layout="case folders with .ics, .OVERLAY, and each film as 16-bit PNG or TIFF",
+    layout="case folders with .ics, .OVERLAY, and each film as LJPEG, or as 16-bit PNG or TIFF",
     expected=(
         Expected("patients", 2620, "the database's pages: 695 + 914 + 870 + 141 cases"),
         Expected("images", 10480, "the database's pages: four views a case"),
@@ -66,10 +64,6 @@ ABOUT = About(
 )
 SPACING_MM = {"DBA": 0.042, "HOWTEK": 0.0435, "LUMISYS": 0.05, "LUMYSIS": 0.05}
 """Pixel pitch of each digitiser; the last is how some cases spell the one before."""
-CONVERSION = (
-    "unpack each with the Stanford PVRG program (jpeg -d -s FILE), take the values as big-endian "
-    "16 bits of LINES x PIXELS_PER_LINE from the .ics, write them unscaled as 16-bit PNG beside it"
-)
 _FILM = re.compile(r"([a-z])[_-](\d+)[_-](\d+)\.(left|right)_(cc|mlo)", re.IGNORECASE)
 _KINDS = {
     "MASS": Kind.MASS,
@@ -97,13 +91,13 @@ def scan(tree: Tree, choices: Mapping[str, str]) -> tuple[list[ImageRecord], lis
     cases = tree.ending(".ics")
     if not cases:
         raise SecondReaderError(f"{tree.root}: got no .ics file, expected {ABOUT.layout}")
-    images, overlays = _films(tree, tree.image_paths()), _films(tree, tree.ending(".overlay"))
-    packed = tree.ending(".ljpeg")
+    images, overlays = (
+        _films([*tree.image_paths(), *tree.ending(".ljpeg")]),
+        _films(tree.ending(".overlay")),
+    )
     if not images:
-        there = f"{len(packed)} LJPEG files" if packed else "no film"
         raise SecondReaderError(
-            f"{tree.root}: got {there}, expected 16-bit PNG or TIFF; "
-            + (CONVERSION if packed else "fetch the films")
+            f"{tree.root}: got {len(cases)} case files and no film, expected {ABOUT.layout}"
         )
     records: list[ImageRecord] = []
     problems: list[Problem] = []
@@ -112,7 +106,7 @@ def scan(tree: Tree, choices: Mapping[str, str]) -> tuple[list[ImageRecord], lis
     return records, problems
 
 
-def _films(tree: Tree, paths: list[str]) -> dict[Key, str]:
+def _films(paths: list[str]) -> dict[Key, str]:
     """Return (folder, case, film) → file, the richest format where there are several.
 
     A file stands under its own folder, the one above (``case1141/PNGFiles``), and none at all, for
@@ -131,7 +125,11 @@ def _films(tree: Tree, paths: list[str]) -> dict[Key, str]:
 
 def _by_format(path: str) -> tuple[int, str]:
     lossless = (".dcm", ".png", ".tif", ".tiff", ".pgm")
-    return 0 if path.lower().endswith(lossless) else 1, path
+    return 0 if path.lower().endswith(lossless) else 1 if _is_packed(path) else 2, path
+
+
+def _is_packed(path: str) -> bool:
+    return path.lower().endswith(".ljpeg")
 
 
 def _case(
@@ -164,8 +162,8 @@ def _case(
         image = _near(images, folder, code, film.name)
         if not image:
             got = f"no image of {film.name}"
-            remedy = "convert its LJPEG: " + CONVERSION
-            problems.append(Problem(path, "missing-image", got, "PNG or TIFF", remedy))
+            remedy = "fetch it, or convert it again"
+            problems.append(Problem(path, "missing-image", got, "LJPEG, PNG or TIFF", remedy))
         elif _fits(tree, image, film, problems):
             known = not film.overlay or film.name in markings
             records.append(_record(image, code, case, film, spacing, markings, known))
@@ -181,7 +179,10 @@ def _fits(tree: Tree, image: str, film: FilmLine, problems: list[Problem]) -> bo
     """Say whether an image has the size that the case file states; note it where it has not."""
     expected = f"{film.rows} x {film.cols}"
     try:
-        size = shape(tree.ref(image))
+        ref = tree.ref(image)
+        size = ddsm_ljpeg.header(ref)[:2] if _is_packed(image) else shape(ref)
+        if _is_packed(image) and sorted(size) == sorted((film.rows, film.cols)):
+            return True  # swapped in the stream, as some are
         got = f"{size[0]} x {size[1]}"
     except Refused as refused:
         got = refused.reason

@@ -58,6 +58,11 @@ class FileImages:
     def said(self, record: ImageRecord) -> Mammogram:
         """Decode the image of a record, with what its file says of it and nothing else."""
         extra = dict(record.extra)
+        if record.path.lower().endswith(".ljpeg"):
+            from secondreader.datasets import ddsm_ljpeg
+
+            size = int(extra["rows"]), int(extra["cols"])
+            return ddsm_ljpeg.mammogram(self.ref(record), size, int(extra["bits"]))
         options = ReadOptions(
             accept=frozenset(formats.ACCEPTABLE),
             bits=int(extra["bits"]) if "bits" in extra and _is_raster(record.path) else None,
