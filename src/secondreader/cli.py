@@ -7,16 +7,14 @@ one line and exit 1; wrong usage exits 2. Heavy imports wait until a command nee
 from __future__ import annotations
 
 import json
-import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from secondreader import __version__
+from secondreader.cli_data import data
+from secondreader.cli_words import Device, Quiet, Threads, Version, plural, progress, resumable, say
 from secondreader.domain import SecondReaderError
 
 __all__ = ["app", "main"]
@@ -31,31 +29,6 @@ app = typer.Typer(
 )
 
 
-def _version(value: bool) -> None:
-    if value:
-        typer.echo(f"secondreader {__version__}")
-        raise typer.Exit
-
-
-def _threads(value: int | None) -> int | None:
-    """Set the thread count before anything numerical is imported."""
-    if value is not None:
-        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-            os.environ[name] = str(value)
-    return value
-
-
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")]
-Threads = Annotated[
-    int | None,
-    typer.Option("--threads", min=1, callback=_threads, help="Threads of each process."),
-]
-Device = Annotated[
-    str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps, for learnt readers.")
-]
-Version = Annotated[
-    bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
-]
 Inputs = Annotated[
     list[Path], typer.Argument(metavar="INPUT...", help="Files, folders, ZIPs.", show_default=False)
 ]
@@ -79,6 +52,9 @@ TableFile = Annotated[
         help="path, exam_id, patient_id, laterality, view, spacing_mm of files.",
     ),
 ]
+
+
+app.add_typer(data, name="data")
 
 
 @app.callback()
@@ -119,7 +95,7 @@ def read(
     from secondreader import pipeline, report
 
     options = pipeline.read_options(accept or (), spacing_mm, bits, table)
-    with _resumable(), _progress("files", quiet) as show:
+    with resumable(), progress("files", quiet) as show:
         outcome = pipeline.read_to(
             inputs,
             out,
@@ -133,14 +109,14 @@ def read(
         )
     if not quiet:
         for reason, times in sorted(outcome.refused.items()):
-            _say(f"not read ({times} {_plural(times, 'image')}): {reason}")
-        _say(
-            f"read {outcome.read} of {outcome.images} {_plural(outcome.images, 'image')} in "
-            f"{outcome.exams} {_plural(outcome.exams, 'exam')}: "
-            f"{outcome.findings} {_plural(outcome.findings, 'finding')}; "
-            f"{outcome.skipped} {_plural(outcome.skipped, 'file')} skipped"
+            say(f"not read ({times} {plural(times, 'image')}): {reason}")
+        say(
+            f"read {outcome.read} of {outcome.images} {plural(outcome.images, 'image')} in "
+            f"{outcome.exams} {plural(outcome.exams, 'exam')}: "
+            f"{outcome.findings} {plural(outcome.findings, 'finding')}; "
+            f"{outcome.skipped} {plural(outcome.skipped, 'file')} skipped"
         )
-        _say(f"report: {out / 'report.html'}")
+        say(f"report: {out / 'report.html'}")
     if outcome.read == 0:
         what = "no image was read by any model" if outcome.images else "no image was found"
         raise SecondReaderError(f"{what}; each reason stands in {out / 'report.html'}")
@@ -174,6 +150,84 @@ def inspect(
         typer.echo(_inspection_text(_plain(one)))
 
 
+@app.command()
+def phantom(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Output folder.")],
+    exams: Annotated[int, typer.Option("--exams", metavar="N", help="How many women.")],
+    seed: Annotated[int, typer.Option("--seed", metavar="S", help="Another seed, others.")] = 0,
+    vendor: Annotated[
+        str, typer.Option("--vendor", help="hologic, ge, siemens or film.")
+    ] = "hologic",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Write over what another run left there.")
+    ] = False,
+    device: Device = "auto",
+    threads: Threads = None,
+    quiet: Quiet = False,
+    version: Version = False,
+) -> None:
+    """Make synthetic exams as DICOM, with truth.json beside them."""
+    from secondreader import phantom as made
+
+    with resumable(), progress("exams", quiet) as show:
+        folders = made.write_exams(
+            out,
+            exams=exams,
+            seed=seed,
+            vendor=vendor,
+            overwrite=overwrite,
+            progress=lambda done, total: show("making exams", done, total),
+        )
+    if not quiet:
+        say(f"{len(folders)} {plural(len(folders), 'exam')} in {out}")
+
+
+@app.command()
+def models(
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+    device: Device = "auto",
+    threads: Threads = None,
+    quiet: Quiet = False,
+    version: Version = False,
+) -> None:
+    """List the readers at hand, each with its operating points."""
+    from secondreader import pipeline
+
+    known = pipeline.readers_at_hand()
+    if as_json:
+        typer.echo(json.dumps(known, indent=2))
+        return
+    for one in known:
+        typer.echo(f"{one['name']}: {one['about']}")
+        for point in one["operating_points"]:
+            mark = " (default)" if point["name"] == one["default"] else ""
+            typer.echo(
+                f"  --at {point['name']}{mark}: {point['kind']} scoring {point['threshold']:g} "
+                f"or more; {point['rule']}; chosen on {point['chosen_on']}"
+            )
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Output folder.")] = Path(
+        "demo"
+    ),
+    device: Device = "auto",
+    threads: Threads = None,
+    quiet: Quiet = False,
+    version: Version = False,
+) -> None:
+    """Make a phantom exam, read it with the default reader, say where the report is."""
+    from secondreader import pipeline
+
+    outcome = pipeline.demo(out)
+    say(
+        f"a phantom exam lies in {out / 'exam'}; {pipeline.DEFAULT_MODELS[0]} read "
+        f"{outcome.read} images of it: {outcome.findings} {plural(outcome.findings, 'finding')}"
+    )
+    say(f"report: {(out / 'reading' / 'report.html').resolve()}")
+
+
 def _plain(one: Any) -> dict[str, Any]:
     """Return an inspection, or a file that is none, as plain values."""
     if hasattr(one, "as_dict"):
@@ -188,7 +242,20 @@ def _inspection_text(one: dict[str, Any]) -> str:
     for refusal in one["refusals"]:
         word = "accepted" if refusal["accepted"] else "refused"
         lines.append(f"  {word} as {refusal['code']}: {refusal['reason']}")
-    facts = ["format", "rows", "cols", "spacing_mm", "laterality", "view", "intent", "vendor", "model", "bits", "lossy", "voi"]
+    facts = [
+        "format",
+        "rows",
+        "cols",
+        "spacing_mm",
+        "laterality",
+        "view",
+        "intent",
+        "vendor",
+        "model",
+        "bits",
+        "lossy",
+        "voi",
+    ]
     known = [(name, one[name]) for name in facts if one.get(name) is not None]
     lines += [f"  {name:<16} {value}" for name, value in known]
     if one.get("breast"):
@@ -207,74 +274,12 @@ def _inspection_text(one: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-@contextmanager
-def _resumable() -> Iterator[None]:
-    """Ctrl-C ends cleanly: what was done is kept."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        _say("secondreader: stopped; the same command goes on from here")
-        raise typer.Exit(130) from None
-
-
-def _say(text: str) -> None:
-    typer.echo(text, err=True)
-
-
-def _plural(number: int, word: str) -> str:
-    return word if number == 1 else word + "s"
-
-
-@contextmanager
-def _progress(unit: str, quiet: bool) -> Iterator[Callable[[str, int, int | None], None]]:
-    """Show a bar on stderr once something has taken two seconds."""
-    from time import monotonic
-
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-        disable=quiet,
-    )
-    start = monotonic()
-    tasks: dict[str, tuple[Any, float]] = {}
-
-    def show(what: str, done: int, total: int | None) -> None:
-        now = monotonic()
-        if what not in tasks:
-            tasks[what] = (bar.add_task(what, total=total, rate=""), now)
-        task, since = tasks[what]
-        rate = f"{done / (now - since):.1f} {unit}/s" if now - since > 0.5 else ""
-        bar.update(task, completed=done, total=total, rate=rate)
-        if now - start > 2 and not bar.live.is_started:
-            bar.start()
-
-    try:
-        yield show
-    finally:
-        if bar.live.is_started:
-            bar.stop()
-
-
 def main() -> None:
     """Run the command line; an error a user can act on is one line and exit 1."""
     try:
         app(standalone_mode=True)
     except SecondReaderError as error:
-        _say(f"secondreader: {error}")
+        say(f"secondreader: {error}")
         sys.exit(1)
     except BrokenPipeError:
         sys.stderr.close()

@@ -188,7 +188,7 @@ def cluster_detections(
     scaled = positions * np.array(spacing_mm)
     found = []
     for members in clusters(scaled, least=least, area_mm2=area_mm2):
-        score = float(np.sort(scores[members])[::-1][least-1])
+        score = float(np.sort(scores[members])[::-1][least - 1])
         region = _outline(scaled[members], spacing_mm, margin_mm)
         found.append(Detection(Kind.CALCIFICATION_CLUSTER, region, score))
     return tuple(sorted(found, key=lambda detection: -detection.score))

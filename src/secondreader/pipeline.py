@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
-from secondreader import __version__, formats, report
+from secondreader import __version__, formats, phantom, report
 from secondreader.archive import (
     Plan,
     entry_key,
@@ -25,11 +26,22 @@ from secondreader.catalogue import Catalogue, catalogue
 from secondreader.domain import ExamReading, SecondReaderError
 from secondreader.formats import ReadOptions, Skipped, Table
 from secondreader.journal import Entry, Journal
-from secondreader.reading import load_models
+from secondreader.methods import METHODS, method
+from secondreader.reading import load_model, load_models
 
-__all__ = ["DEFAULT_MODELS", "Outcome", "inspect", "read", "read_to"]
+__all__ = [
+    "DEFAULT_MODELS",
+    "Outcome",
+    "demo",
+    "inspect",
+    "read",
+    "read_options",
+    "read_to",
+    "readers_at_hand",
+]
 
 DEFAULT_MODELS = ("spot_filter",)
+DEMO_SEED = 1
 _LOG = logging.getLogger("secondreader")
 PathLike = str | Path
 
@@ -194,6 +206,26 @@ def inspect(
             yield ref
         else:
             yield formats.inspect(ref, options or ReadOptions(), identifiers=identifiers)
+
+
+def demo(out: PathLike) -> Outcome:
+    """Make a phantom exam in OUT/exam and read it into OUT/reading."""
+    folder = _output_folder(out)
+    phantom.write_exams(folder / "exam", exams=1, seed=DEMO_SEED)
+    return read_to(folder / "exam", folder / "reading")
+
+
+def readers_at_hand() -> list[dict[str, Any]]:
+    """Return the readers that come without a folder: what each is, and its operating points."""
+    known = []
+    for name in METHODS:
+        model = load_model(name)
+        about = (method(name).__doc__ or "").strip().splitlines()[0]
+        points = [asdict(point) for point in model.points]
+        known.append(
+            {"name": name, "about": about, "default": model.at, "operating_points": points}
+        )
+    return known
 
 
 def read_options(

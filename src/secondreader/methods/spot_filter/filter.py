@@ -164,7 +164,7 @@ def _local_noise(difference: np.ndarray, mask: np.ndarray, window: int) -> np.nd
     floor = max(spread, 1e-4)
     first = np.maximum(local(difference), floor)
     clipped = np.clip(difference, -2.5 * first, 2.5 * first)
-    return np.maximum(local(clipped), floor)
+    return np.asarray(np.maximum(local(clipped), floor))
 
 
 def _lines(smooth: np.ndarray, roundness: float) -> np.ndarray:
