@@ -56,7 +56,6 @@ ABOUT = About(
         Expected("patients", 161, "Info.txt: films are in pairs of one woman"),
         Expected("images without a finding", 207, "NORM rows of Info.txt"),
     ),
-    splits=("mini_mias-5fold",),
 )
 SIDE = 1024
 FILMS = 322

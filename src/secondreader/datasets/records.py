@@ -59,7 +59,7 @@ class About:
     choices
         Labelled choices that its adapter takes.
     splits
-        Names of its splits beyond those made from a seed.
+        Names of its splits, beyond those that the package lists (`splits.named_splits`).
     """
 
     title: str
