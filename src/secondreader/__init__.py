@@ -12,8 +12,10 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "inspect", "read"]
 
 
-def __getattr__(name: str) -> Any:
-    """Import the public functions when they are first used: they bring numpy and more."""
-    if name in ("read", "inspect"):
-        return getattr(importlib.import_module("secondreader.pipeline"), name)
-    raise AttributeError(f"module 'secondreader' has no attribute {name!r}")
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """Import the public functions when they are first used: they bring numpy and more."""
+        if name in ("read", "inspect"):
+            return getattr(importlib.import_module("secondreader.pipeline"), name)
+        raise AttributeError(f"module 'secondreader' has no attribute {name!r}")

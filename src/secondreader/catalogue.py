@@ -11,6 +11,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,7 @@ def catalogue(
     *,
     secret: bytes = b"",
     rename: Callable[[str], str] = lambda identifier: identifier,
+    leave_out: Path | None = None,
     progress: Callable[[int], None] = lambda found: None,
 ) -> Catalogue:
     """Find every file of the inputs, look at its header, and group files into exams.
@@ -134,14 +136,20 @@ def catalogue(
         Keys the journal's file names; with pseudonyms, a secret of the user's.
     rename
         What makes pseudonyms of patient and exam ids, applied before anything is noted.
+    leave_out
+        A folder to pass over: the output, where it lies inside an input.
     progress
         Called with the number of files found so far.
     """
     found = Catalogue()
     looked_at: list[tuple[str, Any]] = []
     context = digest(secret, repr(options))
+    ours = None if leave_out is None else leave_out.resolve()
     for count, ref in enumerate(formats.find(inputs), 1):
         progress(count)
+        root = inputs[ref.input] if isinstance(ref, Skipped) else ref.root
+        if ours is not None and Path(_resolved(str(root)), ref.path).is_relative_to(ours):
+            continue
         if isinstance(ref, Skipped):
             found.skip(ref)
             continue
@@ -159,6 +167,13 @@ def catalogue(
             found.add(ref, Header(**noted))
     journal.note_headers(looked_at)
     return found
+
+
+@lru_cache(maxsize=64)
+def _resolved(root: str) -> Path:
+    """Return the real folder that paths start from: an input, or the folder of an input file."""
+    path = Path(root).resolve()
+    return path.parent if path.is_file() else path
 
 
 def digest(secret: bytes, *parts: object) -> str:

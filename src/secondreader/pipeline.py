@@ -168,6 +168,7 @@ def read_to(
             journal,
             secret=secret or b"",
             rename=(lambda text: report.pseudonym(secret, text)) if secret else str,
+            leave_out=out,
             progress=on_found,
         )
         done = 0
@@ -307,15 +308,18 @@ def _finish(plan: Plan, found: Catalogue, journal: Journal) -> Outcome:
 
 
 def _drop_others(out: Path, journal: Journal, pages: dict[str, str]) -> None:
-    """Drop what earlier calls left of other inputs."""
+    """Drop what earlier calls left, of other inputs or half-written."""
     for key in [key for key in journal.exam_keys() if key not in pages]:
         journal.forget(key)
+    for folder in (out, out / "exams", out / "images"):
+        for path in folder.glob(".*.part"):  # what a killed run was writing
+            path.unlink()
     stems = {Path(page).stem for page in pages.values()}
     for path in (out / "exams").glob("*.html"):
         if path.stem not in stems:
             path.unlink()
     for path in (out / "images").glob("*.png"):
-        if path.stem.split(".")[0] not in stems:
+        if path.name.rsplit(".", 3)[0] not in stems:  # STEM.IMAGE.MODEL.png
             path.unlink()
 
 

@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from secondreader import __version__, detections
+from secondreader import __version__
+from secondreader.detections import breast_score, exam_score
 from secondreader.domain import (
     BreastReading,
     Detection,
@@ -146,9 +147,7 @@ def exam_reading(
     scores = tuple(
         ModelScore(
             model.name,
-            detections.exam_score(
-                [s.score for b in breasts for s in b.scores if s.model == model.name]
-            ),
+            exam_score([s.score for b in breasts for s in b.scores if s.model == model.name]),
         )
         for model in models
     )
@@ -157,7 +156,7 @@ def exam_reading(
 
 def _breast(model: str, side: Laterality | None, views: Sequence[ViewReading]) -> ModelScore:
     scores = [s.score for v in views if v.laterality is side for s in v.scores if s.model == model]
-    combine = detections.exam_score if side is None else detections.breast_score
+    combine = exam_score if side is None else breast_score
     return ModelScore(model, combine(scores))
 
 
