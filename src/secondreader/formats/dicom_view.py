@@ -26,19 +26,19 @@ from secondreader.domain import Laterality, Refused, Step, View
 __all__ = ["laterality_of", "modifiers_of", "refuse_contradictions", "view_of"]
 
 _4014 = codes.CID4014
-_VIEWS = {
-    _4014.MedioLateralProjection: View.ML,
-    _4014.MedioLateralObliqueProjection: View.MLO,
-    _4014.LateroMedial: View.LM,
-    _4014.LateroMedialOblique: View.LMO,
-    _4014.CranioCaudal: View.CC,
-    _4014.CaudoCranial: View.FB,
-    _4014.SuperolateralToInferomedialOblique: View.SIO,
-    _4014.InferomedialToSuperolateralOblique: View.ISO,
-    Code("Y-X1770", "SRT", "cranio-caudal exaggerated"): View.XCC,
-    _4014.CranioCaudalExaggeratedLaterally: View.XCCL,
-    _4014.CranioCaudalExaggeratedMedially: View.XCCM,
-}
+_VIEWS = (
+    (_4014.MedioLateralProjection, View.ML),
+    (_4014.MedioLateralObliqueProjection, View.MLO),
+    (_4014.LateroMedial, View.LM),
+    (_4014.LateroMedialOblique, View.LMO),
+    (_4014.CranioCaudal, View.CC),
+    (_4014.CaudoCranial, View.FB),
+    (_4014.SuperolateralToInferomedialOblique, View.SIO),
+    (_4014.InferomedialToSuperolateralOblique, View.ISO),
+    (Code("Y-X1770", "SRT", "cranio-caudal exaggerated"), View.XCC),
+    (_4014.CranioCaudalExaggeratedLaterally, View.XCCL),
+    (_4014.CranioCaudalExaggeratedMedially, View.XCCM),
+)
 _CC_LIKE = frozenset({View.CC, View.XCC, View.XCCL, View.XCCM})
 _OBLIQUE = frozenset({View.MLO})
 
@@ -47,7 +47,8 @@ def view_of(ds: Dataset) -> tuple[View | None, Step]:
     """Return the view, and where it was read."""
     items = ds.get("ViewCodeSequence") or []
     for item in items[:1]:
-        view = _VIEWS.get(_code(item))
+        # Codes are equal across SRT and SCT, but their hashes differ: no dictionary look-up.
+        view = next((view for code, view in _VIEWS if code == _code(item)), None)
         if view is not None:
             extra = ", ".join(code.meaning for code in modifiers_of(ds))
             detail = f"{view}{f' ({extra})' if extra else ''}"
