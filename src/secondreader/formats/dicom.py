@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import struct
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO
 
 import numpy as np
@@ -60,15 +62,16 @@ def header(stream: BinaryIO, ref: FileRef) -> Header:
         If it cannot be parsed.
     """
     ds = _dataset(stream, pixels=False)
-    study = _text(ds, "StudyInstanceUID")
-    return Header(
-        exam_id=study or ref.path,
-        patient_id=_text(ds, "PatientID"),
-        study_uid=study,
-        sop_uid=_text(ds, "SOPInstanceUID"),
-        laterality=laterality_of(ds)[0],
-        view=view_of(ds)[0],
-    )
+    with _sense():
+        study = _text(ds, "StudyInstanceUID")
+        return Header(
+            exam_id=study or ref.path,
+            patient_id=_text(ds, "PatientID"),
+            study_uid=study,
+            sop_uid=_text(ds, "SOPInstanceUID"),
+            laterality=laterality_of(ds)[0],
+            view=view_of(ds)[0],
+        )
 
 
 def mammogram(stream: BinaryIO, ref: FileRef, options: ReadOptions) -> Mammogram:
@@ -89,9 +92,18 @@ def mammogram(stream: BinaryIO, ref: FileRef, options: ReadOptions) -> Mammogram
         With the code of the reason.
     """
     ds = _dataset(stream, pixels=True)
-    try:
+    with _sense():
         return _mammogram(ds, ref, options)
-    except (AttributeError, KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
+
+
+@contextmanager
+def _sense() -> Iterator[None]:
+    """Refuse a header that breaks its reader: pydicom parses elements when they are first used."""
+    try:
+        yield
+    except (Refused, MemoryError):
+        raise
+    except Exception as error:
         raise Refused(
             "bad-header", f"the header makes no sense ({type(error).__name__} while reading it)"
         ) from None

@@ -37,7 +37,9 @@ _VIEWS = (
     (_4014.InferomedialToSuperolateralOblique, View.ISO),
     (Code("Y-X1770", "SRT", "cranio-caudal exaggerated"), View.XCC),
     (_4014.CranioCaudalExaggeratedLaterally, View.XCCL),
+    (Code("Y-X1771", "SRT", "cranio-caudal exaggerated laterally"), View.XCCL),
     (_4014.CranioCaudalExaggeratedMedially, View.XCCM),
+    (Code("Y-X1772", "SRT", "cranio-caudal exaggerated medially"), View.XCCM),
 )
 _CC_LIKE = frozenset({View.CC, View.XCC, View.XCCL, View.XCCM})
 _OBLIQUE = frozenset({View.MLO})
