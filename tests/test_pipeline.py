@@ -272,3 +272,23 @@ def test_a_model_that_is_none_and_an_operating_point_that_is_none_are_named(film
         next(secondreader.read(film_exams, models=["nobody"]))
     with pytest.raises(SecondReaderError, match="--at: got 'nothing'"):
         next(secondreader.read(film_exams, at="nothing"))
+
+
+def test_a_table_states_what_names_do_not_and_a_row_without_a_file_is_told(tmp_path):
+    pixels = np.zeros((300, 200), np.uint8)
+    pixels[50:250, :120] = np.random.default_rng(0).integers(90, 160, (200, 120))
+    for name in ("x.png", "y.png"):
+        Image.fromarray(pixels).save(tmp_path / name)
+    table = tmp_path / "exams.csv"
+    table.write_text(
+        "path,exam_id,patient_id,laterality,view,spacing_mm\n"
+        "x.png,E1,P1,L,CC,0.2\ny.png,E1,P1,L,MLO,0.2\nz.png,E1,P1,R,CC,0.2\n"
+    )
+    notes = []
+    options = pipeline.read_options(table=table)
+    pipeline.read_to(tmp_path, tmp_path / "out", options=options, on_note=notes.append)
+    (exam,) = report.read_reading(tmp_path / "out" / "reading.json").exams
+    assert (exam.exam_id, exam.patient_id) == ("E1", "P1")
+    assert [(i.laterality, i.view) for i in exam.images] == [("L", "CC"), ("L", "MLO")]
+    assert len(notes) == 1
+    assert "z.png" in notes[0]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import queue
+import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -132,7 +133,7 @@ def read_exams(
             progress(len(exam.files))
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_leave_ctrl_c) as pool:
         running: dict[Future[Entry], ExamFiles] = {}
         try:
             for exam in missing:
@@ -149,6 +150,11 @@ def read_exams(
         finally:
             for future in running:
                 future.cancel()
+
+
+def _leave_ctrl_c() -> None:
+    """Let the parent alone answer Ctrl-C: workers finish the exam in hand, and it is kept or not."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _missing(

@@ -82,6 +82,11 @@ class Catalogue:
                 tuple(FileRef(**json.loads(ref)) for (ref,) in files),
             )
 
+    def refs(self) -> Iterator[FileRef]:
+        """Yield every file that is to be read."""
+        for (ref,) in self._db.execute("SELECT ref FROM file ORDER BY rowid"):
+            yield FileRef(**json.loads(ref))
+
     def skipped(self) -> Iterator[Skipped]:
         """Yield the files that are no images, or none that is read, with their reasons."""
         for row in self._db.execute("SELECT input, path, code, reason FROM skipped ORDER BY rowid"):

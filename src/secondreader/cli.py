@@ -104,6 +104,7 @@ def read(
             options=options,
             workers=workers,
             secret=report.secret_from(pseudonymise, out) if pseudonymise else None,
+            on_note=say,
             on_found=lambda found: show("looking at files", found, None),
             on_read=lambda done, total: show("reading", done, total),
         )

@@ -125,6 +125,7 @@ def read_to(
     options: ReadOptions | None = None,
     workers: int = 1,
     secret: bytes | None = None,
+    on_note: Callable[[str], None] = _LOG.warning,
     on_found: Callable[[int], None] = lambda found: None,
     on_read: Callable[[int, int], None] = lambda done, total: None,
 ) -> Outcome:
@@ -146,6 +147,8 @@ def read_to(
     secret
         With a key, patient and exam ids, UIDs and paths are replaced by keyed hashes in
         everything written.
+    on_note
+        Called with each row of the table that fits no file.
     on_found, on_read
         Called with the number of files found; with the files done, and their total.
     """
@@ -171,6 +174,9 @@ def read_to(
             leave_out=out,
             progress=on_found,
         )
+        if options.table is not None:
+            for note in formats.unmatched(options.table, found.refs()):
+                on_note(note)
         done = 0
         total = found.file_count
 
