@@ -79,7 +79,7 @@ def view_pixels(mammogram: Mammogram, view: ViewReading, images: int = 4) -> Vie
 
 def _crops(view: ViewReading, images: int) -> tuple[list[Box], int]:
     """Choose squares round findings, those in a chosen square already left to it."""
-    most = max(int(_CROP_PIXELS / max(images, 4) / _CROP**2), 1)
+    most = int(_CROP_PIXELS / max(images, 4) / _CROP**2)
     boxes: list[Box] = []
     left_out = 0
     findings = [d for d in view.detections if d.finding]
