@@ -188,7 +188,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         stages(folder, (1024, 832) if quick else (4096, 3328))
-        workers(folder, 2 if quick else 12)
+        workers(folder, 2 if quick else 30)
         small_files(folder, 100 if quick else 10_000)
 
 

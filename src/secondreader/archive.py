@@ -33,7 +33,15 @@ from secondreader.formats import FileRef, ReadOptions, Skipped
 from secondreader.journal import Entry, Journal
 from secondreader.reading import Model, exam_reading, load_models, view_reading
 
-__all__ = ["Plan", "entry_key", "exam_readings", "fingerprint", "page_path", "read_exams"]
+__all__ = [
+    "Plan",
+    "entry_key",
+    "exam_readings",
+    "fingerprint",
+    "opener",
+    "page_path",
+    "read_exams",
+]
 
 T = TypeVar("T")
 ReadExam = tuple[ExamFiles, ExamReading, list[Skipped], list[Any]]
@@ -57,10 +65,24 @@ class Plan:
 def exam_readings(
     exams: Iterable[ExamFiles],
     models: Sequence[Model],
-    options: ReadOptions,
+    open_image: Callable[[FileRef], Mammogram],
+    accept: frozenset[str] = frozenset(),
     keep: Callable[[Mammogram, ViewReading, int], Any] = lambda mammogram, view, images: None,
 ) -> Iterator[ReadExam]:
     """Read exams one after the other; the next image is decoded while one is read.
+
+    Parameters
+    ----------
+    exams
+        Taken one at a time.
+    models
+        Who reads.
+    open_image
+        Decodes a file, or raises `Refused`.
+    accept
+        Codes under which models read what they refuse otherwise.
+    keep
+        Called with each image, its reading, and the number of images of its exam.
 
     Yields
     ------
@@ -68,7 +90,7 @@ def exam_readings(
         The exam's files, its reading, the files that could not be read, and what ``keep`` made of
         each image (its pixels are gone by then).
     """
-    decoded = _ahead(_decoded(exams, options))
+    decoded = _ahead(_decoded(exams, open_image))
     for _, images in itertools.groupby(decoded, key=lambda image: image[0].key):
         views: list[ViewReading] = []
         skipped: list[Skipped] = []
@@ -78,7 +100,7 @@ def exam_readings(
             if isinstance(image, Refused):
                 skipped.append(Skipped(ref.input, ref.path, image.code, image.reason))
                 continue
-            view = view_reading(models, image, input=ref.input, accept=options.accept)
+            view = view_reading(models, image, input=ref.input, accept=accept)
             views.append(view)
             kept.append(keep(image, view, len(exam.files)))
         yield exam, exam_reading(exam.exam_id, exam.patient_id, views, models), skipped, kept
@@ -126,7 +148,7 @@ def read_exams(
     if workers == 1:
         models = _models(plan.models, plan.at)
         for exam, reading, skipped, kept in exam_readings(
-            missing, models, plan.options, report.view_pixels
+            missing, models, opener(plan.options), plan.options.accept, report.view_pixels
         ):
             entry = _write_exam(plan, exam, reading, skipped, kept)
             journal.note_exam(entry_key(plan, exam), fingerprint(plan, exam), entry)
@@ -185,7 +207,9 @@ def _collect(
 def _read_one(plan: Plan, exam: ExamFiles) -> Entry:
     """Read one exam in a worker process."""
     models = _models(plan.models, plan.at)
-    (read,) = exam_readings([exam], models, plan.options, report.view_pixels)
+    (read,) = exam_readings(
+        [exam], models, opener(plan.options), plan.options.accept, report.view_pixels
+    )
     return _write_exam(plan, *read)
 
 
@@ -258,17 +282,22 @@ def _plain(skipped: Skipped) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------ decoding
 
 
+def opener(options: ReadOptions) -> Callable[[FileRef], Mammogram]:
+    """Return what decodes a file as the user asked."""
+    return lambda ref: formats.mammogram(ref, options)
+
+
 def _decoded(
-    exams: Iterable[ExamFiles], options: ReadOptions
+    exams: Iterable[ExamFiles], open_image: Callable[[FileRef], Mammogram]
 ) -> Iterator[tuple[ExamFiles, FileRef, Mammogram | Refused]]:
     for exam in exams:
         for ref in exam.files:
-            yield exam, ref, _open(ref, options)
+            yield exam, ref, _open(ref, open_image)
 
 
-def _open(ref: FileRef, options: ReadOptions) -> Mammogram | Refused:
+def _open(ref: FileRef, open_image: Callable[[FileRef], Mammogram]) -> Mammogram | Refused:
     try:
-        return formats.mammogram(ref, options)
+        return open_image(ref)
     except Refused as refused:
         return refused
     except MemoryError:

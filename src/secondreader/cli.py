@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from secondreader.cli_data import data
+from secondreader.cli_figures import evaluate, reproduce
 from secondreader.cli_words import Device, Quiet, Threads, Version, plural, progress, resumable, say
 from secondreader.domain import SecondReaderError
 
@@ -55,6 +56,8 @@ TableFile = Annotated[
 
 
 app.add_typer(data, name="data")
+app.command()(evaluate)
+app.command()(reproduce)
 
 
 @app.callback()

@@ -13,17 +13,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from secondreader import __version__, formats, phantom, report
+from secondreader import __version__, datasets, formats, phantom, report, scoring
 from secondreader.archive import (
     Plan,
     entry_key,
     exam_readings,
     fingerprint,
+    opener,
     page_path,
     read_exams,
 )
 from secondreader.catalogue import Catalogue, catalogue
-from secondreader.domain import ExamReading, SecondReaderError
+from secondreader.domain import ExamReading, Part, SecondReaderError
+from secondreader.evaluation.figures import Metrics
 from secondreader.formats import ReadOptions, Skipped, Table
 from secondreader.journal import Entry, Journal
 from secondreader.methods import METHODS, method
@@ -33,6 +35,7 @@ __all__ = [
     "DEFAULT_MODELS",
     "Outcome",
     "demo",
+    "evaluate",
     "inspect",
     "read",
     "read_options",
@@ -110,7 +113,9 @@ def read(
     found = catalogue(_inputs(paths), options, Journal())
     for skipped in found.skipped():
         skip(skipped)
-    for _, reading, unread, _ in exam_readings(found.exams(), loaded, options):
+    for _, reading, unread, _ in exam_readings(
+        found.exams(), loaded, opener(options), options.accept
+    ):
         for skipped in unread:
             skip(skipped)
         yield reading
@@ -189,6 +194,71 @@ def read_to(
         return _finish(plan, found, journal)
     finally:
         journal.close()
+
+
+def evaluate(
+    models: Sequence[str],
+    data: Sequence[str],
+    out: PathLike,
+    *,
+    split: str = "all",
+    part: Part = Part.TEST,
+    at: str | None = None,
+    choices: Iterable[str] = (),
+    readings: Sequence[PathLike] = (),
+    ratings: Sequence[PathLike] = (),
+    resamples: int | None = None,
+    groups: bool = True,
+    on_read: Callable[[int, int], None] = lambda done, total: None,
+) -> Metrics:
+    """Measure readers on data sets, each figure with its 95 % interval.
+
+    Parameters
+    ----------
+    models
+        Names of readers, or model folders; their images are read once into OUT/readings.jsonl.
+    data
+        ``NAME=ROOT`` of each data set.
+    out
+        The output folder: readings, metrics.json, tables, plots, report.html.
+    split, part
+        ``NAME[:FOLD]`` and which part of it; ``all`` is every image.
+    at
+        The operating point of the models.
+    choices
+        Labelled choices, ``NAME.CHOICE=VALUE``.
+    readings, ratings
+        Readings of other programs in the form of reading.json; tables of human readers.
+    resamples
+        Of the bootstrap over patients.
+    groups
+        Whether to give subgroups.
+    on_read
+        Called with images read, and all.
+
+    Raises
+    ------
+    SecondReaderError
+        If data, split, models and readings do not fit together, or no figure can be made of them.
+    """
+    wanted = datasets.parse_choices(choices)
+    named = [datasets.parse_source(text) for text in data]
+    sources = [datasets.load(name, root, wanted.get(name, {})) for name, root in named]
+    chosen = scoring.choose(sources, split, part)
+    folder = _output_folder(out)
+    files = [Path(file) for file in readings]
+    if models:
+        files.insert(0, scoring.read_records(chosen, models, folder, at=at, progress=on_read))
+    metrics, readers = scoring.measure_readings(
+        chosen,
+        files,
+        ratings=[Path(table) for table in ratings],
+        models=load_models(models, at) if models else (),
+        resamples=resamples,
+        groups=groups,
+    )
+    scoring.write_figures(folder, chosen, metrics, readers)
+    return metrics
 
 
 def inspect(

@@ -1,6 +1,6 @@
 """From readings to what people and programs take away: JSON, CSV, HTML."""
 
-from secondreader.report.form import exam_form, readings_lines, write_heatmaps
+from secondreader.report.form import exam_form, exam_values, readings_lines, write_heatmaps
 from secondreader.report.index import index_text
 from secondreader.report.page import exam_page, page_name
 from secondreader.report.pixels import ViewPixels, view_pixels
@@ -11,6 +11,8 @@ from secondreader.report.schema import (
     Reading,
     ReadingHeader,
     SkippedInput,
+    parse_exam,
+    parse_header,
     read_reading,
     reading_text,
 )
@@ -25,9 +27,12 @@ __all__ = [
     "ViewPixels",
     "exam_form",
     "exam_page",
+    "exam_values",
     "findings_lines",
     "index_text",
     "page_name",
+    "parse_exam",
+    "parse_header",
     "pseudonym",
     "pseudonym_path",
     "read_reading",

@@ -11,9 +11,11 @@ from PIL import Image as Picture
 from secondreader import geometry
 from secondreader.domain import (
     Box,
+    BreastReading,
     Detection,
     ExamReading,
     Heatmap,
+    ImageSource,
     ModelScore,
     Point,
     SecondReaderError,
@@ -22,7 +24,7 @@ from secondreader.domain import (
 from secondreader.formats import atomic_write, png_bytes
 from secondreader.report import schema
 
-__all__ = ["exam_form", "readings_lines", "whole_image", "write_heatmaps"]
+__all__ = ["exam_form", "exam_values", "readings_lines", "whole_image", "write_heatmaps"]
 
 _LONGEST = 512
 
@@ -48,6 +50,58 @@ def exam_form(reading: ExamReading, heatmaps: Mapping[tuple[int, str], str]) -> 
             for breast in reading.breasts
         ),
         images=tuple(_image(index, view, heatmaps) for index, view in enumerate(reading.images)),
+    )
+
+
+def exam_values(form: schema.Exam) -> ExamReading:
+    """Return the values of an exam in the form of ``reading.json``.
+
+    A detection's region is its box, or its centre where it has none: the form holds no outline.
+    """
+    return ExamReading(
+        form.exam_id,
+        form.patient_id,
+        tuple(ModelScore(s.model, s.score, s.probability) for s in form.scores),
+        tuple(
+            BreastReading(
+                b.laterality, tuple(ModelScore(s.model, s.score, s.probability) for s in b.scores)
+            )
+            for b in form.breasts
+        ),
+        tuple(_view_values(image) for image in form.images),
+    )
+
+
+def _view_values(image: schema.Image) -> ViewReading:
+    return ViewReading(
+        source=ImageSource(image.path, sop_uid=image.sop_instance_uid),
+        rows=image.rows,
+        cols=image.cols,
+        laterality=image.laterality,
+        view=image.view,
+        spacing_mm=image.spacing_mm,
+        scores=tuple(
+            ModelScore(
+                s.model,
+                s.score,
+                s.probability,
+                None if s.refused is None else (s.refused.code, s.refused.reason),
+            )
+            for s in image.scores
+        ),
+        detections=tuple(
+            Detection(
+                d.kind,
+                Point(*d.center) if d.box is None else Box(*d.box),
+                d.score,
+                d.link,
+                d.model,
+                d.probability,
+                d.finding,
+            )
+            for d in image.detections
+        ),
+        input=image.input,
     )
 
 

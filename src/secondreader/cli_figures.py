@@ -1,0 +1,209 @@
+"""The command line of figures: evaluate readers, and put a paper's table beside ours."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from secondreader.cli_words import Device, Quiet, Threads, Version, progress, resumable, say
+from secondreader.domain import Part, SecondReaderError
+
+if TYPE_CHECKING:
+    from secondreader.evaluation.figures import Metrics
+    from secondreader.studies.study import Recipe
+
+__all__ = ["evaluate", "reproduce"]
+
+DataSets = Annotated[
+    list[str] | None,
+    typer.Option("--data", metavar="NAME=ROOT", help="A data set; may be repeated."),
+]
+Choose = Annotated[
+    list[str] | None,
+    typer.Option("--choose", metavar="NAME.CHOICE=VALUE", help="A labelled choice of a set."),
+]
+Resamples = Annotated[
+    int | None, typer.Option("--resamples", min=100, help="Of the bootstrap over patients.")
+]
+
+
+def evaluate(
+    models: Annotated[
+        list[str] | None, typer.Argument(metavar="MODEL...", show_default=False)
+    ] = None,
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Output folder.")] = Path(
+        "evaluation"
+    ),
+    data: DataSets = None,
+    split: Annotated[
+        str, typer.Option("--split", metavar="NAME[:FOLD]", help="all is every image.")
+    ] = "all",
+    part: Annotated[Part, typer.Option("--part", help="Of the split.")] = Part.TEST,
+    at: Annotated[str | None, typer.Option("--at", metavar="OPERATING_POINT")] = None,
+    readings: Annotated[
+        list[Path] | None,
+        typer.Option("--readings", metavar="FILE", help="Another program's reading.json(l)."),
+    ] = None,
+    ratings: Annotated[
+        list[Path] | None,
+        typer.Option("--ratings", metavar="FILE.csv", help="reader,exam_id,laterality,rating"),
+    ] = None,
+    choose: Choose = None,
+    resamples: Resamples = None,
+    no_groups: Annotated[bool, typer.Option("--no-groups", help="No subgroups.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The metrics on stdout.")] = False,
+    device: Device = "auto",
+    threads: Threads = None,
+    quiet: Quiet = False,
+    version: Version = False,
+) -> None:
+    """Measure readers on data sets: metrics.json, tables, plots, report.html in OUT."""
+    from secondreader import pipeline
+    from secondreader.evaluation.tables import with_interval
+
+    if not data:
+        raise SecondReaderError("--data: got none, expected NAME=ROOT")
+    if not (models or readings):
+        raise SecondReaderError(
+            "MODEL: got none, expected a reader's name, a folder, or --readings"
+        )
+    with resumable(), progress("images", quiet) as show:
+        metrics = pipeline.evaluate(
+            models or (),
+            data,
+            out,
+            split=split,
+            part=part,
+            at=at,
+            choices=choose or (),
+            readings=readings or (),
+            ratings=ratings or (),
+            resamples=resamples,
+            groups=not no_groups,
+            on_read=lambda done, total: show("reading", done, total),
+        )
+    if as_json:
+        typer.echo((out / "metrics.json").read_text(encoding="utf-8"), nl=False)
+        return
+    if not quiet:
+        for figure in metrics.figures:
+            if not figure.group:
+                rule = f" by {figure.hit_rule}" if figure.hit_rule else ""
+                say(f"{figure.reader} {figure.level} {figure.name}{rule}: {with_interval(figure)}")
+        say(f"report: {out / 'report.html'}")
+
+
+def reproduce(
+    study: Annotated[str, typer.Argument(metavar="STUDY")],
+    table: Annotated[str | None, typer.Argument(metavar="TABLE")] = None,
+    data: DataSets = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="OUT", help="Runs and figures.")
+    ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option(
+            "--figures", metavar="DIR", help="Of STUDY/ROW.json; OUT/figures if not told."
+        ),
+    ] = None,
+    list_: Annotated[
+        bool, typer.Option("--list", help="The published tables and what each row runs.")
+    ] = False,
+    all_rows: Annotated[bool, typer.Option("--all", help="The costly rows too.")] = False,
+    row: Annotated[list[str] | None, typer.Option("--row", help="Only this row.")] = None,
+    resamples: Resamples = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    quiet: Quiet = False,
+    version: Version = False,
+) -> None:
+    """Put a paper's table beside what is measured here; goes on where it was stopped."""
+    from secondreader import datasets, formats, studies
+    from secondreader.studies import run
+    from secondreader.studies.show import beside, listing
+
+    known = studies.study(study)
+    if list_:
+        typer.echo(listing(known, table))
+        return
+    if not data or out is None:
+        raise SecondReaderError("reproduce: got no --data or no -o, expected both (or --list)")
+    named = dict(datasets.parse_source(text) for text in data)
+    prints = sorted(datasets.load(name, root).fingerprint for name, root in named.items())
+    home = figures or out / "figures"
+    wanted = run.chosen(known, table, row or ("all" if all_rows else "mandatory"))
+    rows = [r for r in wanted if r.recipe is None or set(r.recipe.data) <= set(named)]
+    measured = _Measured(data, out, resamples, quiet)
+    with resumable():
+        for outcome in run.reproduce(
+            known,
+            rows,
+            data=run.Data(tuple(sorted(named)), " ".join(prints)),
+            figures=home,
+            runs=out / "runs",
+            train=_cannot_train,
+            evaluate=measured,
+            write=_write,
+            command=f"secondreader {shlex.join(_without_roots(sys.argv[1:]))}",
+        ):
+            if not quiet:
+                say(f"{outcome.row}: {outcome.state}{f' ({outcome.why})' if outcome.why else ''}")
+    told = run.stored(home, known)
+    for name in [t.name for t in known.tables] if table is None else [table]:
+        text = beside(known, name, told)
+        typer.echo(text)
+        formats.atomic_write(out / f"{known.name}-{name}.md", text)
+
+
+class _Measured:
+    """Evaluates a recipe's models on the recipe's own data sets, a folder a row."""
+
+    def __init__(self, data: Sequence[str], out: Path, resamples: int | None, quiet: bool) -> None:
+        self.data, self.out, self.resamples, self.quiet = data, out, resamples, quiet
+
+    def __call__(self, recipe: Recipe, models: Sequence[Path | str]) -> Metrics:
+        from secondreader import pipeline
+
+        wanted = [text for text in self.data if text.partition("=")[0] in recipe.data]
+        name = "-".join([recipe.method, *recipe.data])
+        with progress("images", self.quiet) as show:
+            return pipeline.evaluate(
+                [str(model) for model in models],
+                wanted,
+                self.out / "evaluations" / name,
+                split=recipe.split or "all",
+                resamples=self.resamples,
+                on_read=lambda done, total: show(f"reading {name}", done, total),
+            )
+
+
+def _cannot_train(recipe: Recipe, run_dir: Path, start: Path | None) -> Path:
+    raise SecondReaderError(f"{recipe.method}: got a row that trains, but no method here can yet")
+
+
+def _write(path: Path, text: str) -> None:
+    from secondreader import formats
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    formats.atomic_write(path, text)
+
+
+def _without_roots(words: Sequence[str]) -> list[str]:
+    """Write ROOT for folders: a command that is kept names no machine's paths."""
+    from secondreader.datasets import ADAPTERS
+
+    told = []
+    for word in words:
+        name, sign, _ = word.partition("=")
+        if sign and name in ADAPTERS:
+            told.append(f"{name}=ROOT")
+        elif told and told[-1] in ("-o", "--out", "--figures"):
+            told.append("OUT" if told[-1] != "--figures" else "figures")
+        else:
+            told.append(word)
+    return told

@@ -1,0 +1,257 @@
+"""From data sets to figures: read once, score as often as wanted.
+
+Images are read exam by exam into ``readings.jsonl`` (resumable, by the journal beside it); figures
+come from that file alone, so that readings of other programs are measured by the same ruler.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from secondreader import __version__, formats, report
+from secondreader.archive import exam_readings
+from secondreader.catalogue import ExamFiles, digest
+from secondreader.datasets.image_set import FileImages, image_set
+from secondreader.datasets.parts import divide_sets
+from secondreader.datasets.records import Records
+from secondreader.domain import (
+    ExamReading,
+    ImageRecord,
+    Kind,
+    Mammogram,
+    Part,
+    SecondReaderError,
+)
+from secondreader.evaluation.figures import Metrics, to_json
+from secondreader.evaluation.measure import Settings, measure, worst
+from secondreader.evaluation.plots import plots
+from secondreader.evaluation.ratings import read_ratings
+from secondreader.evaluation.scored import Readings, join
+from secondreader.evaluation.tables import tables
+from secondreader.formats import FileRef
+from secondreader.journal import Entry, Journal
+from secondreader.reading import Model, load_models
+from secondreader.worst_images import figures_page
+
+__all__ = ["Chosen", "choose", "measure_readings", "read_records", "write_figures"]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Chosen:
+    """The images that figures are of: one part of a split, and how to open them."""
+
+    images: FileImages
+    datasets: tuple[str, ...]
+    split: str
+
+    @property
+    def records(self) -> Sequence[ImageRecord]:
+        """Their records."""
+        return self.images.records
+
+
+def choose(sources: Sequence[Records], split: str, part: Part = Part.TEST) -> Chosen:
+    """Take one part of a split of data sets; ``all`` is every image.
+
+    Raises
+    ------
+    SecondReaderError
+        If the split is none of these sets', a patient is in two parts, or the part is empty.
+    """
+    if split == "all":
+        records: tuple[ImageRecord, ...] = tuple(r for s in sources for r in s.records)
+        words = "all images"
+    else:
+        records = divide_sets(sources, split)[part]
+        words = f"{split}, {part} part"
+    if not records:
+        raise SecondReaderError(f"--split: got no image in {words}, expected at least one")
+    names = tuple(source.dataset for source in sources)
+    return Chosen(image_set(sources).part(records), names, words)
+
+
+def read_records(
+    chosen: Chosen,
+    models: Sequence[str],
+    out: Path,
+    *,
+    at: str | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Path:
+    """Read every image with every model into OUT/readings.jsonl; what was read before is kept.
+
+    Raises
+    ------
+    SecondReaderError
+        If a model cannot be loaded or the output cannot be written.
+    """
+    loaded = load_models(models, at)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SecondReaderError(f"output: {error.strerror}: {out}") from None
+    header = report.ReadingHeader(
+        version=__version__,
+        inputs=chosen.datasets,
+        models=tuple(report.ModelIdentity(name=m.name, sha256=m.sha256) for m in loaded),
+    )
+    exams = list(_exams(chosen))
+    with ExitStack() as stack:
+        journal = Journal(out / "journal.sqlite")
+        stack.callback(journal.close)
+        done = 0
+        missing = []
+        for exam in exams:
+            if journal.exam(exam.key, _fingerprint(exam, loaded)) is None:
+                missing.append(exam)
+            else:
+                done += len(exam.files)
+        records = {_place(chosen, r): r for r in chosen.records}
+
+        def open_image(ref: FileRef) -> Mammogram:
+            return chosen.images.open(records[ref.input, ref.path])
+
+        for exam, reading, skipped, _ in exam_readings(missing, loaded, open_image):
+            plain = replace(reading, images=tuple(replace(v, heatmaps=()) for v in reading.images))
+            form = report.exam_form(plain, {})
+            entry = Entry(form.model_dump(mode="json"), [asdict(s) for s in skipped])
+            journal.note_exam(exam.key, _fingerprint(exam, loaded), entry)
+            done += len(exam.files)
+            progress(done, len(chosen.records))
+
+        def lines() -> Iterator[report.Exam]:
+            for exam in exams:
+                entry = journal.exam(exam.key, _fingerprint(exam, loaded))
+                if entry is not None:
+                    yield report.parse_exam(json.dumps(entry.exam))
+
+        path = out / "readings.jsonl"
+        formats.atomic_write(path, report.readings_lines(header, lines()))
+    return path
+
+
+def measure_readings(
+    chosen: Chosen,
+    files: Sequence[Path],
+    *,
+    ratings: Sequence[Path] = (),
+    models: Sequence[Model] = (),
+    resamples: int | None = None,
+    groups: bool = True,
+) -> tuple[Metrics, tuple[Readings, ...]]:
+    """Score readings against the truth, and measure.
+
+    Parameters
+    ----------
+    chosen
+        The images and their truth.
+    files
+        ``readings.jsonl`` (or ``.gz``) or ``reading.json``, of this program or another.
+    ratings
+        CSV tables of human readers.
+    models
+        Loaded models, for their operating points.
+    resamples
+        Of the bootstrap.
+    groups
+        Whether to give subgroups.
+
+    Raises
+    ------
+    SecondReaderError
+        If readings and data do not belong together, or no figure can be made of them.
+    """
+    readers: list[Readings] = []
+    for file in files:
+        header, exams = _readings(file)
+        own = header.inputs == chosen.datasets
+        for model in header.models:
+            readers.append(
+                join(chosen.records, exams, model.name, inputs=chosen.datasets if own else None)
+            )
+    for table in ratings:
+        try:
+            lines = table.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SecondReaderError(f"--ratings: cannot read {table} ({error})") from None
+        if not readers:
+            raise SecondReaderError("--ratings: got no model's readings, expected one beside them")
+        readers += read_ratings(lines, readers[0].images, name=table.name)
+    points = {m.name: [p for p in m.points if p.name == m.at] for m in models}
+    settings = Settings(chosen.split, hit_rules=_hit_rules(readers), points=points, groups=groups)
+    if resamples is not None:
+        settings = replace(settings, resamples=resamples)
+    return measure(readers, settings, version=__version__), tuple(readers)
+
+
+def write_figures(out: Path, chosen: Chosen, metrics: Metrics, readers: Sequence[Readings]) -> None:
+    """Write metrics.json, tables, plots and report.html with the worst misses and false alarms."""
+    out.mkdir(parents=True, exist_ok=True)
+    formats.atomic_write(out / "metrics.json", json.dumps(to_json(metrics), indent=1) + "\n")
+    texts = tables(metrics)
+    for name, text in texts.items():
+        formats.atomic_write(out / name, text)
+    pictures = dict(plots(metrics))
+    for name, content in pictures.items():
+        formats.atomic_write(out / name, content)
+    shown = [(reader.reader, *worst(reader)) for reader in readers]
+    formats.atomic_write(out / "report.html", figures_page(metrics, pictures, shown, chosen.images))
+
+
+def _hit_rules(readers: Sequence[Readings]) -> tuple[str, ...]:
+    """Return the rules for lesions that are there and that a reader looks for.
+
+    A reader that never reports a mass is not measured on masses: 0 would say that it tried.
+    """
+    found = {d.kind for reader in readers for image in reader.images for d in image.detections}
+    there = {s.kind for image in readers[0].images for s in image.lesions} if readers else set()
+    rules: list[str] = []
+    if Kind.MICROCALCIFICATION in found & there:
+        rules += ["zhang2019", "one_to_one"]
+    if Kind.CALCIFICATION_CLUSTER in found & there:
+        rules.append("cluster")
+    calcifications = {Kind.MICROCALCIFICATION, Kind.CALCIFICATION_CLUSTER, None}
+    if (found - calcifications) and (there - calcifications):
+        rules += ["centre_in_region", "iou"]
+    return tuple(rules)
+
+
+def _exams(chosen: Chosen) -> Iterator[ExamFiles]:
+    grouped: dict[tuple[str, str], list[ImageRecord]] = {}
+    for record in chosen.records:
+        grouped.setdefault((record.dataset, record.exam_id), []).append(record)
+    for (dataset, exam_id), records in grouped.items():
+        refs = tuple(
+            replace(chosen.images.ref(r), input=chosen.datasets.index(r.dataset)) for r in records
+        )
+        yield ExamFiles(f"{dataset}/{exam_id}", exam_id, records[0].patient_id, refs)
+
+
+def _place(chosen: Chosen, record: ImageRecord) -> tuple[int, str]:
+    return chosen.datasets.index(record.dataset), record.path
+
+
+def _fingerprint(exam: ExamFiles, models: Sequence[Model]) -> str:
+    files = [(f.input, f.path, f.size, f.mtime_ns) for f in exam.files]
+    return digest(b"", __version__, [(m.name, m.sha256, m.at) for m in models], files)
+
+
+def _readings(file: Path) -> tuple[report.ReadingHeader, list[ExamReading]]:
+    try:
+        content = file.read_bytes()
+        if content[:2] == b"\x1f\x8b":
+            content = gzip.decompress(content)
+    except (OSError, EOFError) as error:
+        raise SecondReaderError(f"--readings: cannot read {file} ({error})") from None
+    if file.name.removesuffix(".gz").endswith(".jsonl"):
+        lines: Iterable[bytes] = content.splitlines()
+        first, *rest = lines if content else [b""]
+        forms = [report.parse_exam(line) for line in rest if line.strip()]
+        return report.parse_header(first), [report.exam_values(form) for form in forms]
+    whole = report.read_reading(file)
+    return whole.header(), [report.exam_values(form) for form in whole.exams]

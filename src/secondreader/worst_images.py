@@ -1,0 +1,113 @@
+"""The page of an evaluation: its figures, its plots, and the images it was most wrong about."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from secondreader import formats, geometry, imaging
+from secondreader.datasets.image_set import FileImages
+from secondreader.domain import Refused
+from secondreader.evaluation.figures import Metrics
+from secondreader.evaluation.scored import ScoredImage
+from secondreader.evaluation.tables import with_interval
+from secondreader.report.page import CSP, asset, text
+
+__all__ = ["figures_page"]
+
+_LONGEST = 420
+Worst = tuple[str, tuple[ScoredImage, ...], tuple[ScoredImage, ...]]
+
+
+def figures_page(
+    metrics: Metrics,
+    pictures: Mapping[str, bytes],
+    worst: Sequence[Worst],
+    images: FileImages,
+) -> str:
+    """Return a self-contained page.
+
+    Parameters
+    ----------
+    metrics
+        The figures.
+    pictures
+        Plots by file name; the PNG ones are shown.
+    worst
+        For each reader its worst misses and worst false alarms.
+    images
+        Where their pixels are.
+    """
+    readers = ", ".join(metrics.readers)
+    rows = "".join(
+        f"<tr><td>{text(f.reader)}</td><td>{text(f.level)}</td><td>{text(f.name)}</td>"
+        f"<td class='number'>{text(with_interval(f))}</td><td>{text(f.hit_rule or '')}</td>"
+        f"<td>{text(f.note)}</td></tr>"
+        for f in metrics.figures
+        if not f.group
+    )
+    plots = "".join(
+        f"<p><img alt='{text(name)}' src='{_data(content)}' style='max-width:100%'></p>"
+        for name, content in pictures.items()
+        if name.endswith(".png")
+    )
+    seen = "".join(_worst(reader, misses, alarms, images) for reader, misses, alarms in worst)
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{CSP}">
+<title>Figures – secondreader</title><style>{asset("style.css")}</style></head><body>
+<header><h1>Figures of {text(readers)}</h1><span class="soft">{text(metrics.split)}</span>
+<span class="warning">Research use only. Not a medical device.</span></header>
+<main class="index"><h2>Figures, with 95 % intervals</h2>
+<table><tr><th>Reader</th><th>Of</th><th>Figure</th><th class="number">Value</th><th>Hit rule</th>
+<th>Note</th></tr>{rows}</table><h2>Plots</h2>{plots}{seen}</main></body></html>
+"""
+
+
+def _worst(
+    reader: str,
+    misses: Sequence[ScoredImage],
+    alarms: Sequence[ScoredImage],
+    images: FileImages,
+) -> str:
+    parts = []
+    for title, chosen in (("Worst misses", misses), ("Worst false alarms", alarms)):
+        shown = "".join(_picture(image, images) for image in chosen)
+        parts.append(
+            f"<h2>{title} of {text(reader)}</h2>"
+            f"<div style='display:flex;flex-wrap:wrap;gap:8px'>{shown or 'None.'}</div>"
+        )
+    return "".join(parts)
+
+
+def _picture(scored: ScoredImage, images: FileImages) -> str:
+    """Return an image with its lesions (blue) and the findings (yellow)."""
+    record = next(r for r in images.records if f"{r.dataset}/{r.path}" == scored.image_id)
+    caption = f"{scored.image_id}: score {scored.score:.3g}"
+    try:
+        mammogram = images.open(record)
+    except Refused as refused:
+        return f"<p>{text(caption)}: {text(refused.reason)}</p>"
+    shape = (mammogram.pixels.shape[0], mammogram.pixels.shape[1])
+    scale = max(max(shape) / _LONGEST, 1.0)
+    small, frame = imaging.resample(mammogram.pixels, geometry.identity(shape), (scale, scale))
+    grey = np.rint(small * 255).astype(np.uint8)
+    picture = Image.fromarray(np.stack([grey] * 3, axis=-1))
+    draw = ImageDraw.Draw(picture)
+    marks = [(lesion.region, "#7fd4ff") for lesion in scored.lesions if lesion.region is not None]
+    marks += [(d.region, "#ffd23f") for d in scored.detections if d.finding]
+    for region, colour in marks:
+        box = geometry.bounding_box(geometry.move(region, frame, to="grid"))
+        draw.rectangle((box.col0 - 2, box.row0 - 2, box.col1 + 2, box.row1 + 2), outline=colour)
+    return (
+        f"<figure style='height:auto'><img alt='{text(caption)}' "
+        f"src='{_data(formats.png_bytes(np.asarray(picture)))}'>"
+        f"<div class='soft'>{text(caption)}</div></figure>"
+    )
+
+
+def _data(content: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
