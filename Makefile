@@ -24,6 +24,11 @@ check: setup
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python tools/figures.py --check
+
+# The tables of READMEs, from figures/.
+figures: setup
+	@$(BIN)/python tools/figures.py
 
 # The lock names no address: hashes say what is installed, the installer's own settings say from where.
 lock: setup

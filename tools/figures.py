@@ -1,0 +1,48 @@
+"""Write the figures that READMEs show from the files that hold them: python tools/figures.py [--check]
+
+A README names a table between ``<!-- figures STUDY TABLE -->`` and ``<!-- end of figures -->``; what
+stands between is made from ``figures/STUDY/*.json``. ``--check`` writes nothing and fails where the
+two differ.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from secondreader import studies
+from secondreader.studies import run
+from secondreader.studies.show import beside
+
+ROOT = Path(__file__).parent.parent
+MARKED = re.compile(r"(<!-- figures (\S+) (\S+) -->\n)(.*?)(<!-- end of figures -->)", re.DOTALL)
+
+
+def filled(text: str) -> str:
+    """Return a README's text with its tables made from the stored figures."""
+
+    def table(found: re.Match[str]) -> str:
+        study = studies.study(found[2])
+        stored = run.stored(ROOT / "figures", study)
+        return f"{found[1]}{beside(study, found[3], stored).strip()}\n{found[4]}"
+
+    return MARKED.sub(table, text)
+
+
+def main() -> None:
+    """Fill every README, or say which differ."""
+    differ = []
+    for readme in [ROOT / "README.md", *sorted(ROOT.glob("src/**/README.md"))]:
+        old = readme.read_text(encoding="utf-8")
+        new = filled(old)
+        if old != new:
+            differ.append(readme.relative_to(ROOT).as_posix())
+            if "--check" not in sys.argv:
+                readme.write_text(new, encoding="utf-8")
+    if "--check" in sys.argv and differ:
+        sys.exit(f"figures differ from figures/*.json: {', '.join(differ)}; run: make figures")
+
+
+if __name__ == "__main__":
+    main()
