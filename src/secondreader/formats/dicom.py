@@ -100,7 +100,9 @@ def mammogram(stream: BinaryIO, ref: FileRef, options: ReadOptions) -> Mammogram
 def _sense() -> Iterator[None]:
     """Refuse a header that breaks its reader: pydicom parses elements when they are first used."""
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom's own quote values, which may be a person's
+            yield
     except (Refused, MemoryError):
         raise
     except Exception as error:
