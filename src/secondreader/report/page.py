@@ -99,7 +99,7 @@ def exam_page(
     packed = [piece for i in order if i is not None for piece in _packed(pixels[i], i)]
     return _document(
         f"Exam {exam.exam_id}",
-        f"""<header><h1>Exam {text(exam.exam_id)}</h1>
+        f"""<header><h1 title="{text(exam.exam_id)}">Exam {text(exam.exam_id)}</h1>
 <span class="soft">patient {text(exam.patient_id)}</span>
 <span class="warning">Research use only. Not a medical device.</span>
 <span class="strip">{_BUTTONS}</span></header>
@@ -113,12 +113,12 @@ def exam_page(
     )
 
 
-_BUTTONS = """<button id="toggle-overlay" aria-pressed="true">Findings (o)</button>
-<button id="toggle-all" aria-pressed="false">All marks (a)</button>
-<button id="toggle-heat" aria-pressed="false">Heatmap (h)</button>
-<button id="toggle-invert" aria-pressed="false">Invert (i)</button>
-<button id="maximise">One view (m)</button><button id="reset">Reset (r)</button>
-<button id="show-help">Keys (?)</button> <a href="../report.html">All exams</a>"""
+_BUTTONS = """<button id="toggle-overlay" aria-pressed="true">Findings o</button>
+<button id="toggle-all" aria-pressed="false">All marks a</button>
+<button id="toggle-heat" aria-pressed="false">Heatmap h</button>
+<button id="toggle-invert" aria-pressed="false">Invert i</button>
+<button id="maximise">One view m</button><button id="reset">Reset r</button>
+<button id="show-help">Keys ?</button> <a href="../report.html">All exams</a>"""
 
 
 def _document(title: str, body: str) -> str:
@@ -218,7 +218,7 @@ def _differences(pixels: np.ndarray) -> bytes:
 
 
 def _figure(image: schema.Image, pixels: ViewPixels, place: int, exam: schema.Exam) -> str:
-    name = f"{image.laterality or '?'} {image.view or 'view unknown'}"
+    name = f"{image.laterality or 'side unknown,'} {image.view or 'view unknown'}"
     found = sum(d.finding for d in image.detections)
     mirrored = " · shown mirrored" if pixels.mirror else ""
     refusals = [s.refused.code for s in image.scores if s.refused]
@@ -250,7 +250,7 @@ def _findings_table(
         link = f' <span class="soft">linked {text(d.link)}</span>' if d.link else ""
         rows.append(
             f'<tr data-finding="{number}"><td><button aria-label="Show finding {number}">{number}'
-            f"</button></td><td>{text(_KINDS[d.kind])}{link}</td><td>{text(where)}</td>"
+            f"</button></td><td>{text(_KINDS[d.kind])}{link}</td><td class='short'>{text(where)}</td>"
             f'<td class="number">{size}</td><td class="number">{d.score:.3g}</td>'
             f'<td class="number">{sure}</td></tr>'
         )
@@ -259,7 +259,7 @@ def _findings_table(
     left_out = sum(p.left_out for p in pixels)
     note = f"<p class='soft'>{left_out} shown at display size only.</p>" if left_out else ""
     head = "<th>No</th><th>Kind</th><th>View</th><th class='number'>Size</th>"
-    head += "<th class='number'>Score</th><th class='number'>Probability</th>"
+    head += "<th class='number'>Score</th><th class='number' title='Probability'>Prob.</th>"
     return f"<h2>Findings</h2><table><tr>{head}</tr>{''.join(rows)}</table>{note}"
 
 
@@ -308,7 +308,7 @@ def _images_table(exam: schema.Exam, pixels: Sequence[ViewPixels]) -> str:
         size = f"{image.cols} × {image.rows}, {spacing}, {image.source.bits or '?'} bits{lossy}"
         display = "" if shown.parts[0].scale <= 1 else f", shown 1 : {shown.parts[0].scale:.1f}"
         rows.append(
-            f"<tr><td>{text(where)}</td><td>{text(image.path)}<br>"
+            f"<tr><td class='short'>{text(where)}</td><td class='path'>{text(image.path)}<br>"
             f"<span class='soft'>{text(size + display)}; {text(image.source.voi)}</span></td></tr>"
         )
     return f"<h2>Images</h2><table>{''.join(rows)}</table>"
@@ -318,7 +318,7 @@ def _skipped_table(skipped: Sequence[schema.SkippedInput]) -> str:
     if not skipped:
         return ""
     rows = "".join(
-        f"<tr><td>{text(s.path)}</td><td>{text(s.code)}: {text(s.reason)}</td></tr>"
+        f"<tr><td class='path'>{text(s.path)}</td><td>{text(s.code)}: {text(s.reason)}</td></tr>"
         for s in skipped
     )
     return f"<h2>Not read</h2><table>{rows}</table>"

@@ -164,6 +164,9 @@ function drawMark(view, mark, context) {
   if (mark.number > 0) {
     context.font = `${13 * ratio}px system-ui, sans-serif`;
     context.fillStyle = context.strokeStyle;
+    context.strokeStyle = "rgba(0, 0, 0, 0.8)";
+    context.lineWidth = 3 * ratio;
+    context.strokeText(String(mark.number), x + w + 3 * ratio, y + 11 * ratio);
     context.fillText(String(mark.number), x + w + 3 * ratio, y + 11 * ratio);
   }
 }
@@ -374,6 +377,10 @@ async function start() {
   }
   for (let i = 0; i < data.views.length; i++) views.push(await load(data.views[i], i));
   views.forEach(pointer);
+  if (views.length === 1) {
+    document.body.classList.add("single");
+    activateOnly(0);
+  }
   for (const view of views) render(view);
   resize();
   document.addEventListener("keydown", keyed);
