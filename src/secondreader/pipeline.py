@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from secondreader import __version__, datasets, formats, phantom, report, scoring
+from secondreader import __version__, datasets, formats, report
 from secondreader.archive import (
     Plan,
     entry_key,
@@ -241,6 +241,8 @@ def evaluate(
     SecondReaderError
         If data, split, models and readings do not fit together, or no figure can be made of them.
     """
+    from secondreader import scoring  # it draws: matplotlib is slow to import, and `read` waits
+
     wanted = datasets.parse_choices(choices)
     named = [datasets.parse_source(text) for text in data]
     sources = [datasets.load(name, root, wanted.get(name, {})) for name, root in named]
@@ -287,6 +289,8 @@ def inspect(
 
 def demo(out: PathLike) -> Outcome:
     """Make a phantom exam in OUT/exam and read it into OUT/reading."""
+    from secondreader import phantom  # only the demo needs it, and `read` waits
+
     folder = _output_folder(out)
     phantom.write_exams(folder / "exam", exams=1, seed=DEMO_SEED)
     return read_to(folder / "exam", folder / "reading")
