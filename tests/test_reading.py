@@ -1,0 +1,119 @@
+"""Who may read an image, what is a finding, and which score a breast has."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from secondreader.domain import (
+    Detection,
+    ImageReading,
+    ImageSource,
+    Intent,
+    Kind,
+    Laterality,
+    Mammogram,
+    OperatingPoint,
+    Point,
+    SecondReaderError,
+    View,
+)
+from secondreader.reading import Model, exam_reading, load_model, load_models, view_reading
+
+EVERYTHING = frozenset({*Intent, None})
+
+
+@dataclass
+class Always:
+    """A reader that says the same of every image, or fails."""
+
+    name: str = "always"
+    intents: frozenset = EVERYTHING
+    score: float = 0.5
+    fails: bool = False
+    detections: tuple = field(default=())
+
+    def read(self, mammogram):
+        if self.fails:
+            raise ZeroDivisionError("a bug")
+        return ImageReading(mammogram.source, self.score, None, self.detections)
+
+
+def model(points=(), at=None, **settings):
+    reader = Always(**settings)
+    return Model(reader.name, "", reader, tuple(points), at)
+
+
+def image(laterality=Laterality.L, view=View.CC, intent=None):
+    source = ImageSource("x", intent=intent)
+    return Mammogram(np.zeros((64, 64), np.float32), None, laterality, view, source)
+
+
+def read(models, mammogram, accept=()):
+    return view_reading(models, mammogram, input=0, accept=frozenset(accept))
+
+
+def test_an_intent_that_a_method_was_not_trained_on_is_refused_unless_accepted():
+    only = model(intents=frozenset({Intent.FOR_PRESENTATION}))
+    raw = image(intent=Intent.FOR_PROCESSING)
+    (refused,) = read([only], raw).scores
+    assert refused.score is None
+    assert refused.refused[0] == "for-processing"
+    assert "--accept for-processing" in refused.refused[1]
+    assert read([only], raw, ["for-processing"]).scores[0].score == 0.5
+    assert read([only], image(intent=Intent.FOR_PRESENTATION)).scores[0].score == 0.5
+
+
+def test_a_model_that_fails_on_an_image_does_not_stop_the_others():
+    scores = read([model(name="broken", fails=True), model()], image()).scores
+    assert scores[0].refused[0] == "failed"
+    assert scores[1].score == 0.5
+
+
+def test_a_detection_at_the_threshold_is_a_finding_and_one_of_another_kind_is_not():
+    found = (
+        Detection(Kind.MASS, Point(1, 1), 2.0),
+        Detection(Kind.MASS, Point(2, 2), 1.99),
+        Detection(Kind.ASYMMETRY, Point(3, 3), 9.0),
+    )
+    point = OperatingPoint("p", Kind.MASS, 2.0, "rule", "data")
+    other = OperatingPoint("q", Kind.MASS, 0.0, "rule", "data")
+    view = read([model((point, other), "p", detections=found)], image())
+    assert [d.finding for d in view.detections] == [True, False, False]
+    assert {d.model for d in view.detections} == {"always"}
+
+
+def exam(*scored):
+    views = [read([model(score=s)], image(side, view)) for side, view, s in scored]
+    return exam_reading("e", None, views, [model()])
+
+
+def test_a_breast_is_the_mean_of_its_views_and_an_exam_its_larger_breast():
+    read_exam = exam(
+        (Laterality.L, View.CC, 0.25), (Laterality.L, View.MLO, 0.75), (Laterality.R, View.CC, 0.4)
+    )
+    assert {b.laterality: b.scores[0].score for b in read_exam.breasts} == {"R": 0.4, "L": 0.5}
+    assert read_exam.scores[0].score == 0.5
+
+
+def test_images_of_unknown_side_are_not_averaged_over_both_breasts():
+    read_exam = exam((None, View.CC, 0.2), (None, View.CC, 0.6), (Laterality.R, View.CC, 0.4))
+    assert {b.laterality: b.scores[0].score for b in read_exam.breasts} == {"R": 0.4, None: 0.6}
+    assert read_exam.scores[0].score == 0.6
+
+
+def test_an_exam_that_nobody_read_has_no_score_rather_than_a_low_one():
+    only = model(intents=frozenset())
+    read_exam = exam_reading("e", None, [read([only], image())], [only])
+    assert read_exam.scores[0].score is None
+
+
+def test_one_model_twice_is_refused():
+    with pytest.raises(SecondReaderError, match="got spot_filter twice"):
+        load_models(["spot_filter", "spot_filter"])
+
+
+def test_a_model_knows_where_its_operating_points_were_chosen():
+    loaded = load_model("spot_filter", "fpi-1")
+    assert loaded.at == "fpi-1"
+    assert all("mini-MIAS" in point.chosen_on for point in loaded.points)
