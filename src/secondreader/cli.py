@@ -121,9 +121,11 @@ def read(
             f"{outcome.skipped} {plural(outcome.skipped, 'file')} skipped"
         )
         say(f"report: {out / 'report.html'}")
+    if outcome.read == 0 and outcome.images:
+        raise SecondReaderError(f"no image was read by any model; see {out / 'report.html'}")
     if outcome.read == 0:
-        what = "no image was read by any model" if outcome.images else "no image was found"
-        raise SecondReaderError(f"{what}; each reason stands in {out / 'report.html'}")
+        why = f" ({outcome.first_skipped})" if outcome.first_skipped else ""
+        raise SecondReaderError(f"no image was found{why}; see {out / 'report.html'}")
 
 
 @app.command()

@@ -6,29 +6,21 @@ and says in its imports where the work is done.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from secondreader import __version__, datasets, formats, report
-from secondreader.archive import (
-    Plan,
-    entry_key,
-    exam_readings,
-    fingerprint,
-    opener,
-    page_path,
-    read_exams,
-)
-from secondreader.catalogue import Catalogue, catalogue
+from secondreader.archive import Plan, exam_readings, opener, read_exams
+from secondreader.catalogue import catalogue
 from secondreader.domain import ExamReading, Part, SecondReaderError
 from secondreader.evaluation.figures import Metrics
 from secondreader.formats import ReadOptions, Skipped, Table
-from secondreader.journal import Entry, Journal
+from secondreader.journal import Journal
 from secondreader.methods import METHODS, method
+from secondreader.outputs import Outcome, finish
 from secondreader.reading import load_model, load_models
 
 __all__ = [
@@ -47,22 +39,6 @@ DEFAULT_MODELS = ("spot_filter",)
 DEMO_SEED = 1
 _LOG = logging.getLogger("secondreader")
 PathLike = str | Path
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a reading came to.
-
-    ``read`` counts the images that at least one model read; ``refused`` tells how often each
-    reason kept a model from an image.
-    """
-
-    exams: int
-    images: int
-    read: int
-    findings: int
-    skipped: int
-    refused: dict[str, int] = field(default_factory=dict)
 
 
 def read(
@@ -191,7 +167,7 @@ def read_to(
             on_read(done, total)
 
         read_exams(plan, found.exams(), journal, workers=workers, progress=progress)
-        return _finish(plan, found, journal)
+        return finish(plan, found, journal)
     finally:
         journal.close()
 
@@ -348,71 +324,3 @@ def _output_folder(out: PathLike) -> Path:
             f"output: {error.strerror}, expected a folder that can be written: {folder}"
         ) from None
     return folder
-
-
-def _finish(plan: Plan, found: Catalogue, journal: Journal) -> Outcome:
-    """Write what all exams make together, one exam in memory at a time."""
-    pages = {entry_key(plan, exam): page_path(plan, exam) for exam in found.exams()}
-    _drop_others(plan.out, journal, pages)
-
-    def entries() -> Iterator[Entry]:
-        for exam in found.exams():
-            entry = journal.exam(entry_key(plan, exam), fingerprint(plan, exam))
-            if entry is None:
-                raise SecondReaderError("journal: an exam vanished; another run writes here too")
-            yield entry
-
-    def exams() -> Iterator[report.Exam]:
-        return (report.Exam.model_validate_json(json.dumps(entry.exam)) for entry in entries())
-
-    def skipped() -> Iterator[report.SkippedInput]:
-        for one in found.skipped():
-            yield report.SkippedInput(
-                input=one.input, path=shown(one.path), code=one.code, reason=one.reason
-            )
-        for entry in entries():
-            yield from (report.SkippedInput(**one) for one in entry.skipped)
-
-    def shown(path: str) -> str:
-        return path if plan.secret is None else report.pseudonym_path(plan.secret, path)
-
-    out, header = plan.out, plan.header
-    formats.atomic_write(out / "readings.jsonl", report.readings_lines(header, exams()))
-    formats.atomic_write(out / "reading.json", report.reading_text(header, exams(), skipped()))
-    formats.atomic_write(out / "findings.csv", report.findings_lines(exams()))
-    formats.atomic_write(
-        out / "report.html",
-        report.index_text(header, zip(exams(), pages.values(), strict=True), skipped()),
-    )
-    return _outcome(exams(), sum(1 for _ in skipped()))
-
-
-def _drop_others(out: Path, journal: Journal, pages: dict[str, str]) -> None:
-    """Drop what earlier calls left, of other inputs or half-written."""
-    for key in [key for key in journal.exam_keys() if key not in pages]:
-        journal.forget(key)
-    for folder in (out, out / "exams", out / "images"):
-        for path in folder.glob(".*.part"):  # what a killed run was writing
-            path.unlink()
-    stems = {Path(page).stem for page in pages.values()}
-    for path in (out / "exams").glob("*.html"):
-        if path.stem not in stems:
-            path.unlink()
-    for path in (out / "images").glob("*.png"):
-        if path.name.rsplit(".", 3)[0] not in stems:  # STEM.IMAGE.MODEL.png
-            path.unlink()
-
-
-def _outcome(exams: Iterable[report.Exam], skipped: int) -> Outcome:
-    count = images = read = findings = 0
-    refused: dict[str, int] = {}
-    for exam in exams:
-        count += 1
-        for image in exam.images:
-            images += 1
-            read += any(score.score is not None for score in image.scores)
-            findings += sum(detection.finding for detection in image.detections)
-            for score in image.scores:
-                if score.refused is not None:
-                    refused[score.refused.reason] = refused.get(score.refused.reason, 0) + 1
-    return Outcome(count, images, read, findings, skipped, refused)

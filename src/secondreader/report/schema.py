@@ -164,7 +164,7 @@ class Exam(BaseModel):
 
 
 class ModelIdentity(BaseModel):
-    """A model's name and the SHA-256 of its folder; null for a method without weights."""
+    """A model's name, and the SHA-256 of its weights; of its name, version and settings without any."""
 
     model_config = _FORM
     name: Text
