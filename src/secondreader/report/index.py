@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from secondreader.report import schema
-from secondreader.report.page import CSP, asset, text
+from secondreader.report.markup import CSP, asset, text
 
 __all__ = ["index_text"]
 
@@ -55,19 +56,24 @@ def index_text(
         count += 1
         yield _row(exam, page, names)
     yield "</tbody></table>\n"
+    yield "<p class='soft'>A score is no probability; a dash under Probability: not calibrated.</p>"
     if count == 0:
         yield "<p>No mammogram was found.</p>"
     yield "<h2>Skipped</h2><table><thead><tr><th>File</th><th>Code</th><th>Reason</th></tr></thead>"
     any_skipped = False
     for s in skipped:
         any_skipped = True
-        yield f"<tr><td>{text(s.path)}</td><td>{text(s.code)}</td><td>{text(s.reason)}</td></tr>\n"
+        yield f"<tr><td class='path'>{text(s.path)}</td><td>{text(s.code)}</td><td>{text(s.reason)}</td></tr>\n"
     yield "</table>" if any_skipped else "</table><p>Nothing.</p>"
     yield f"</main><script>{asset('index.js')}</script></body></html>\n"
 
 
 def _row(exam: schema.Exam, page: str, models: list[str]) -> str:
-    views = ", ".join(f"{i.laterality or '?'} {i.view or '?'}" for i in exam.images)
+    counted = Counter(f"{i.laterality or '?'} {i.view or '?'}" for i in exam.images)
+    views = ", ".join(
+        f"<span class='short'>{text(name)}{f' × {n}' if n > 1 else ''}</span>"
+        for name, n in counted.items()
+    )
     findings = sum(d.finding for image in exam.images for d in image.detections)
     scores = {score.model: score for score in exam.scores}
     values = [scores[m].score if m in scores else None for m in models]
@@ -80,7 +86,7 @@ def _row(exam: schema.Exam, page: str, models: list[str]) -> str:
         for v, form in [*((v, ".4g") for v in values), *((p, ".1%") for p in sure)]
     )
     return (
-        f'<tr><td><a href="{text(page)}">{text(exam.exam_id)}</a></td>'
-        f"<td>{text(exam.patient_id)}</td><td>{text(views or 'none')}</td>"
+        f'<tr><td class="path"><a href="{text(page)}">{text(exam.exam_id)}</a></td>'
+        f"<td class='path'>{text(exam.patient_id)}</td><td>{views or 'none'}</td>"
         f"<td class='number'>{findings}</td>{numbers}<td>{text(', '.join(refused))}</td></tr>\n"
     )

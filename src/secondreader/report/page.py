@@ -3,37 +3,37 @@
 from __future__ import annotations
 
 import base64
-import html
-import json
 import re
 import zlib
 from collections.abc import Sequence
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
 
-from secondreader.domain import Kind, Laterality, View
+from secondreader.domain import Laterality, View
 from secondreader.report import schema
+from secondreader.report.aside import (
+    findings_table,
+    images_table,
+    made_by,
+    place_name,
+    scores_table,
+    skipped_table,
+)
+from secondreader.report.markup import CSP, asset, document, embedded, text
 from secondreader.report.pixels import PicturePart, ViewPixels
 
 __all__ = ["CSP", "asset", "embedded", "exam_page", "page_name", "text"]
 
-CSP = (
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
-    "img-src data: blob:; base-uri 'none'; form-action 'none'"
-)
 _HANGING = (
     (Laterality.R, View.CC),
     (Laterality.L, View.CC),
     (Laterality.R, View.MLO),
     (Laterality.L, View.MLO),
 )
-_KINDS = {kind: str(kind).replace("_", " ") for kind in Kind}
 _HELP = (
     ("1-9", "choose a view"),
-    ("drag", "window (across) and level (down); [ ] and , . do the same"),
+    ("drag", "window (across) and level (down), finer the narrower; [ ] and , . do the same"),
     ("shift-drag, arrows", "move"),
     ("wheel, + -", "zoom"),
     ("click a finding, n p", "show it at full resolution; next, previous"),
@@ -41,22 +41,6 @@ _HELP = (
     ("m, double click", "one view, all views"),
     ("f r", "fit; reset all"),
 )
-
-
-@cache
-def asset(name: str) -> str:
-    """Return a file of the front end."""
-    return files("secondreader.report").joinpath("assets", name).read_text(encoding="utf-8")
-
-
-def text(value: object) -> str:
-    """Escape a value for HTML; unknown is a dash."""
-    return "–" if value is None else html.escape(str(value))
-
-
-def embedded(value: Any) -> str:
-    """Return JSON that is safe inside a script element."""
-    return json.dumps(value).replace("<", "\\u003c").replace("\u2028", "\\u2028")
 
 
 def page_name(exam_id: str, key: str) -> str:
@@ -97,16 +81,16 @@ def exam_page(
             figures.append(_figure(exam.images[index], pixels[index], place, exam))
             place += 1
     packed = [piece for i in order if i is not None for piece in _packed(pixels[i], i)]
-    return _document(
+    return document(
         f"Exam {exam.exam_id}",
         f"""<header><h1 title="{text(exam.exam_id)}">Exam {text(exam.exam_id)}</h1>
-<span class="soft">patient {text(exam.patient_id)}</span>
+<span class="soft" title="patient {text(exam.patient_id)}">patient {text(exam.patient_id)}</span>
 <span class="warning">Research use only. Not a medical device.</span>
 <span class="strip">{_BUTTONS}</span></header>
 <main class="exam"><section class="hanging" aria-label="Views">{"".join(figures)}</section>
 <aside aria-label="Reading"><p id="note" class="warning"></p>
-{_findings_table(exam, numbers, pixels)}{_scores_table(exam)}{_images_table(exam, pixels)}
-{_skipped_table(skipped)}{_made_by(header)}</aside></main>{_help()}
+{findings_table(exam, numbers, pixels)}{scores_table(exam)}{images_table(exam, pixels)}
+{skipped_table(skipped)}{made_by(header)}</aside></main>{_help()}
 {"".join(packed)}
 <script type="application/json" id="exam-data">{embedded({"views": views})}</script>
 <script>{asset("viewer.js")}</script>""",
@@ -119,16 +103,6 @@ _BUTTONS = """<button id="toggle-overlay" aria-pressed="true">Findings o</button
 <button id="toggle-invert" aria-pressed="false">Invert i</button>
 <button id="maximise">One view m</button><button id="reset">Reset r</button>
 <button id="show-help">Keys ?</button> <a href="../report.html">All exams</a>"""
-
-
-def _document(title: str, body: str) -> str:
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{CSP}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{text(title)} – secondreader</title><style>{asset("style.css")}</style></head>
-<body>{body}</body></html>
-"""
 
 
 def _hung(images: Sequence[schema.Image]) -> list[int | None]:
@@ -173,6 +147,8 @@ def _view_data(
         "rows": image.rows,
         "cols": image.cols,
         "top": pixels.top,
+        "view": image.view,
+        "mm": image.spacing_mm[0] if image.spacing_mm else None,
         "mirror": pixels.mirror,
         "align": side[image.laterality] if image.laterality else "center",
         "marks": marks,
@@ -218,15 +194,23 @@ def _differences(pixels: np.ndarray) -> bytes:
 
 
 def _figure(image: schema.Image, pixels: ViewPixels, place: int, exam: schema.Exam) -> str:
-    name = f"{image.laterality or 'side unknown,'} {image.view or 'view unknown'}"
+    name = place_name(image)
     found = sum(d.finding for d in image.detections)
-    mirrored = " · shown mirrored" if pixels.mirror else ""
     refusals = [s.refused.code for s in image.scores if s.refused]
-    refused = f" · not read: {', '.join(refusals)}" if refusals else ""
-    note = f"{found} finding{'' if found == 1 else 's'}{mirrored}{refused}"
+    notes = []
+    if len(refusals) < len(image.scores) or not image.scores:
+        notes.append(f"{found} finding{'' if found == 1 else 's'}")
+    if refusals:
+        notes.append(f"not read: {', '.join(refusals)}")
+    if image.spacing_mm is None:
+        notes.append("pixel size unknown")
+    if pixels.mirror:
+        notes.append("shown mirrored")
+    note = " · ".join(notes)
+    outer = ' class="outer-right"' if image.laterality is Laterality.L else ""
     label = f"{name} of exam {exam.exam_id}, {note}"
     return (
-        f'<figure id="view-{place}"><div class="frame">'
+        f'<figure id="view-{place}"{outer}><div class="frame">'
         f'<canvas tabindex="0" role="img" aria-label="{text(label)}"></canvas></div>'
         f"<figcaption><b>{text(name)}</b><span>{text(note)}</span></figcaption>"
         '<span class="wl"></span></figure>'
@@ -236,97 +220,6 @@ def _figure(image: schema.Image, pixels: ViewPixels, place: int, exam: schema.Ex
 def _empty(laterality: Laterality, view: View) -> str:
     name = f"{laterality} {view}"
     return f'<figure><div class="missing">{name}: none</div></figure>'
-
-
-def _findings_table(
-    exam: schema.Exam, numbers: dict[tuple[int, int], int], pixels: Sequence[ViewPixels]
-) -> str:
-    rows = []
-    for (i, j), number in numbers.items():
-        image, d = exam.images[i], exam.images[i].detections[j]
-        size = "–" if d.diameter_mm is None else f"{d.diameter_mm:.1f} mm"
-        where = f"{image.laterality or '?'} {image.view or '?'}"
-        sure = "–" if d.probability is None else f"{d.probability:.1%}"
-        link = f' <span class="soft">linked {text(d.link)}</span>' if d.link else ""
-        rows.append(
-            f'<tr data-finding="{number}"><td><button aria-label="Show finding {number}">{number}'
-            f"</button></td><td>{text(_KINDS[d.kind])}{link}</td><td class='short'>{text(where)}</td>"
-            f'<td class="number">{size}</td><td class="number">{d.score:.3g}</td>'
-            f'<td class="number">{sure}</td></tr>'
-        )
-    if not rows:
-        return "<h2>Findings</h2><p>None above the operating point.</p>"
-    left_out = sum(p.left_out for p in pixels)
-    note = f"<p class='soft'>{left_out} shown at display size only.</p>" if left_out else ""
-    head = "<th>No</th><th>Kind</th><th>View</th><th class='number'>Size</th>"
-    head += "<th class='number'>Score</th><th class='number' title='Probability'>Prob.</th>"
-    return f"<h2>Findings</h2><table><tr>{head}</tr>{''.join(rows)}</table>{note}"
-
-
-def _scores_table(exam: schema.Exam) -> str:
-    rows = []
-    for score in exam.scores:
-        rows.append(_score_row(score.model, "exam", score))
-    for breast in exam.breasts:
-        side = f"breast {breast.laterality or 'unknown'}"
-        rows += [_score_row(score.model, side, score) for score in breast.scores]
-    for image in exam.images:
-        where = f"{image.laterality or '?'} {image.view or '?'}"
-        rows += [_score_row(score.model, where, score) for score in image.scores]
-    head = (
-        "<th>Model</th><th>Of</th><th class='number'>Score</th><th class='number'>Probability</th>"
-    )
-    return f"<h2>Scores</h2><table><tr>{head}</tr>{''.join(rows)}</table>"
-
-
-def _score_row(model: str, what: str, score: schema.Score | schema.ImageScore) -> str:
-    value = "–" if score.score is None else f"{score.score:.3g}"
-    sure = "not calibrated" if score.probability is None else f"{score.probability:.1%}"
-    refused = getattr(score, "refused", None)
-    if refused is not None:
-        return (
-            f"<tr><td>{text(model)}</td><td>{text(what)}</td>"
-            f"<td colspan='2'>{text(refused.reason)}</td></tr>"
-        )
-    sure = "–" if score.score is None else sure
-    return (
-        f"<tr><td>{text(model)}</td><td>{text(what)}</td><td class='number'>{value}</td>"
-        f"<td class='number'>{sure}</td></tr>"
-    )
-
-
-def _images_table(exam: schema.Exam, pixels: Sequence[ViewPixels]) -> str:
-    if not exam.images:
-        return "<h2>Images</h2><p>No image of this exam could be read.</p>"
-    rows = []
-    for image, shown in zip(exam.images, pixels, strict=True):
-        where = f"{image.laterality or '?'} {image.view or '?'}"
-        spacing = (
-            "pixel size unknown" if image.spacing_mm is None else (f"{image.spacing_mm[0]:.4g} mm")
-        )
-        lossy = " · lossy" if image.source.lossy else ""
-        size = f"{image.cols} × {image.rows}, {spacing}, {image.source.bits or '?'} bits{lossy}"
-        display = "" if shown.parts[0].scale <= 1 else f", shown 1 : {shown.parts[0].scale:.1f}"
-        rows.append(
-            f"<tr><td class='short'>{text(where)}</td><td class='path'>{text(image.path)}<br>"
-            f"<span class='soft'>{text(size + display)}; {text(image.source.voi)}</span></td></tr>"
-        )
-    return f"<h2>Images</h2><table>{''.join(rows)}</table>"
-
-
-def _skipped_table(skipped: Sequence[schema.SkippedInput]) -> str:
-    if not skipped:
-        return ""
-    rows = "".join(
-        f"<tr><td class='path'>{text(s.path)}</td><td>{text(s.code)}: {text(s.reason)}</td></tr>"
-        for s in skipped
-    )
-    return f"<h2>Not read</h2><table>{rows}</table>"
-
-
-def _made_by(header: schema.ReadingHeader) -> str:
-    models = ", ".join(f"{m.name} {(m.sha256 or '')[:12]}" for m in header.models)
-    return f"<p class='soft'>secondreader {text(header.version)} · {text(models)}</p>"
 
 
 def _help() -> str:

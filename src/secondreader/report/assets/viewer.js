@@ -87,11 +87,16 @@ function makeHeat(values, info) {
   return { canvas, info };
 }
 
-// Source positions to the canvas: x = ox + k * col, mirrored where the display is.
+const largest = (view) => Math.min(view.canvas.width / view.info.cols, view.canvas.height / view.info.rows);
+
+// Source positions to the canvas: x = ox + k * col, mirrored where the display is. Both breasts of
+// one view are shown in one scale, so that they can be compared, where their pixel sizes are known.
 function fit(view) {
-  const { rows, cols, align } = view.info;
+  const { rows, cols, align, mm } = view.info;
   const box = view.canvas;
-  view.k = Math.min(box.width / cols, box.height / rows);
+  const alone = document.body.classList.contains("single") || !mm || !view.info.view;
+  const mates = alone ? [] : views.filter((other) => other.info.mm && other.info.view === view.info.view);
+  view.k = Math.min(largest(view), ...mates.map((other) => (largest(other) * mm) / other.info.mm));
   const free = box.width - view.k * cols;
   view.ox = align === "right" ? free : align === "left" ? 0 : free / 2;
   view.oy = (box.height - view.k * rows) / 2;
@@ -130,7 +135,9 @@ function draw(view) {
   if (state.overlay) {
     for (const mark of view.info.marks) if (mark.finding || state.all) drawMark(view, mark, context);
   }
-  const text = `W ${(view.width / view.info.top).toFixed(2)} L ${(view.level / view.info.top).toFixed(2)}`;
+  const digits = view.width < 0.05 * view.info.top ? 4 : 2;
+  const share = (value) => (value / view.info.top).toFixed(digits);
+  const text = `W ${share(view.width)} L ${share(view.level)}`;
   view.figure.querySelector(".wl").textContent = `${text}  ×${(view.k / view.ratio).toFixed(2)}`;
 }
 
@@ -161,14 +168,26 @@ function drawMark(view, mark, context) {
   }
   context.stroke();
   context.setLineDash([]);
-  if (mark.number > 0) {
+  const seen = x + w > 0 && y + h > 0 && x < view.canvas.width && y < view.canvas.height;
+  if (mark.number > 0 && seen) {
     context.font = `${13 * ratio}px system-ui, sans-serif`;
     context.fillStyle = context.strokeStyle;
     context.strokeStyle = "rgba(0, 0, 0, 0.8)";
     context.lineWidth = 3 * ratio;
-    context.strokeText(String(mark.number), x + w + 3 * ratio, y + 11 * ratio);
-    context.fillText(String(mark.number), x + w + 3 * ratio, y + 11 * ratio);
+    const label = String(mark.number);
+    const at = labelPlace(view, context.measureText(label).width, x, y, w);
+    context.lineJoin = "round";
+    context.strokeText(label, ...at);
+    context.fillText(label, ...at);
   }
+}
+
+// Where a mark's number is written: at its right, else at its left, inside the canvas.
+function labelPlace(view, wide, x, y, w) {
+  const gap = 3 * view.ratio, line = 12 * view.ratio;
+  const right = x + w + gap;
+  const left = right + wide + gap > view.canvas.width ? x - gap - wide : right;
+  return [Math.max(left, gap), Math.min(Math.max(y + line - view.ratio, line), view.canvas.height - gap)];
 }
 
 function linkOf(number) {
@@ -193,6 +212,8 @@ function resize() {
     view.ratio = ratio;
     view.canvas.width = Math.max(Math.round(box.width * ratio), 16);
     view.canvas.height = Math.max(Math.round(box.height * ratio), 16);
+  }
+  for (const view of views) {
     fit(view);
     draw(view);
   }
@@ -243,15 +264,15 @@ function reset() {
   redraw(true);
 }
 
-function windowBy(wide, level, all) {
-  const chosen = all ? views : [views[state.active]];
-  for (const view of chosen) {
-    const top = view.info.top;
-    view.width = Math.min(Math.max(view.width + wide * top, top / 500), 4 * top);
-    view.level = Math.min(Math.max(view.level + level * top, -top), 2 * top);
-    render(view);
-    draw(view);
-  }
+// Steps are shares of the window, so that a narrow one can be set as finely as a wide one; the
+// narrowest is one grey value.
+function windowBy(wide, level) {
+  const view = views[state.active];
+  const top = view.info.top;
+  view.level = Math.min(Math.max(view.level + level * view.width, -top), 2 * top);
+  view.width = Math.min(Math.max(view.width * Math.exp(wide), 1), 4 * top);
+  render(view);
+  draw(view);
 }
 
 function step(direction) {
@@ -282,7 +303,7 @@ function keyed(event) {
     a: () => { state.all = !state.all; redraw(false); },
     h: () => { state.heat = !state.heat; redraw(false); },
     n: () => step(1), p: () => step(-1), f: () => { fit(view); draw(view); }, r: reset, m: maximise,
-    "[": () => windowBy(-0.05, 0), "]": () => windowBy(0.05, 0),
+    "[": () => windowBy(-0.1, 0), "]": () => windowBy(0.1, 0),
     ",": () => windowBy(0, -0.03), ".": () => windowBy(0, 0.03),
     "?": () => toggleHelp(), Escape: () => document.getElementById("help").close(),
   };
@@ -322,13 +343,14 @@ function pointer(view, index) {
       view.oy += dy * view.ratio;
       draw(view);
     } else {
-      windowBy(dx / 400, dy / 400);
+      windowBy(dx / 120, dy / 300);
     }
   });
   canvas.addEventListener("pointerup", (event) => {
     if (last && !moved) pick(view, at(event));
     last = null;
   });
+  canvas.addEventListener("pointercancel", () => { last = null; });
   canvas.addEventListener("dblclick", maximise);
   canvas.addEventListener("contextmenu", (event) => event.preventDefault());
   canvas.addEventListener("focus", () => { state.active = index; activateOnly(index); });
