@@ -105,6 +105,19 @@ def test_clusters_depend_on_no_order_and_no_place(positions, random):
         assert sets(first, range(len(positions))) == sets(second, order)
 
 
+@given(st.permutations(range(11)))
+def test_one_between_two_clusters_goes_the_same_way_in_any_order(order):
+    one_side = [(0.0, -5.0), (-1.0, -8.0), (1.0, -8.0), (0.0, -9.0), (0.0, -8.0)]
+    places = [*one_side, *((r, -c) for r, c in one_side), (0.0, 0.0)]
+
+    def groups(order):
+        found = detections.clusters(np.array([places[i] for i in order]), least=5)
+        return {frozenset(order[i] for i in group) for group in found}
+
+    assert groups(order) == groups(list(range(11)))
+    assert sorted(map(len, groups(order))) == [5, 6]
+
+
 def test_three_within_a_square_centimetre_are_a_cluster_two_are_none():
     three = np.array([[0, 0], [0, 5.6], [3, 2]])
     assert [g.tolist() for g in detections.clusters(three)] == [[0, 1, 2]]

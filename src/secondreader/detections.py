@@ -150,8 +150,11 @@ def clusters(
     rows, cols = np.array(pairs).T
     graph = coo_matrix((np.ones(len(pairs)), (rows, cols)), shape=(count, count))
     labels = connected_components(graph, directed=False)[1]
+    # In the order of their places: then the tree, and which of two equally near cores it names,
+    # depend on no order of the input.
     cores = np.flatnonzero(core)
-    distance, nearest = cKDTree(positions_mm[core]).query(positions_mm)
+    cores = cores[np.lexsort((positions_mm[cores, 1], positions_mm[cores, 0]))]
+    distance, nearest = cKDTree(positions_mm[cores]).query(positions_mm)
     member = distance <= radius
     owner = labels[cores[nearest]]
     groups = [np.flatnonzero(member & (owner == label)) for label in np.unique(labels[core])]

@@ -89,6 +89,9 @@ def test_the_heatmap_is_highest_at_the_cluster():
         (np.zeros((200, 150), np.float32), 0.1, "no-breast"),
         (np.ones((200, 150), np.float32), 0.1, "no-breast"),
         (np.ones((64, 64), np.float32), 0.2, "no-breast"),
+        (np.random.default_rng(0).random((64, 64), np.float32), 0.001, "no-breast"),
+        (np.random.default_rng(0).random((3, 3), np.float32), 0.2, "no-breast"),
+        (np.random.default_rng(0).random((1, 500), np.float32), 0.1, "no-breast"),
     ],
 )
 def test_what_cannot_be_read_is_refused_in_one_line(pixels, spacing, code):

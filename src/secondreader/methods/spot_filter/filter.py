@@ -62,7 +62,11 @@ class SpotFilter:
         refused = _refusal(mammogram, self.config)
         prepared = None if refused else prepare(mammogram, self.config)
         if prepared is None:
-            refused = refused or ("no-breast", "spot_filter found no breast in the image")
+            refused = refused or (
+                "no-breast",
+                "spot_filter found no breast in the image "
+                f"(one of at least {self.config.noise_mm:g} mm each way)",
+            )
             return ImageReading(mammogram.source, None, refused)
         pixels, mask, frame, spacing = prepared
         response = spot_response(pixels, mask, spacing, self.config)
@@ -109,7 +113,8 @@ def prepare(
     -------
     tuple or None
         Pixels (rows, cols) float32, the mask inside which is looked (skin and film edge left out),
-        their frame, and their pixel in mm; ``None`` where there is no breast.
+        their frame, and their pixel in mm; ``None`` where there is no breast, or one smaller than
+        the window that noise is measured in.
     """
     assert mammogram.spacing_mm is not None
     whole = imaging.breast_mask(mammogram.pixels, mammogram.spacing_mm)
@@ -119,6 +124,8 @@ def prepare(
     margin = int(1 / mammogram.spacing_mm[0])
     pixels, cropped = imaging.crop_to_mask(mammogram.pixels, frame, whole, margin)
     mask, _ = imaging.crop_to_mask(whole, frame, whole, margin)
+    if min(np.array(pixels.shape) * mammogram.spacing_mm) < config.noise_mm:
+        return None  # less than one window of noise; a pixel size that cannot be right comes here
     spacing = max(config.working_mm, *mammogram.spacing_mm)
     pixels, moved = imaging.to_spacing(pixels, cropped, mammogram.spacing_mm, spacing)
     small, _ = imaging.to_spacing(mask.astype(np.float32), cropped, mammogram.spacing_mm, spacing)
