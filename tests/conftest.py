@@ -11,5 +11,5 @@ def film_exams(tmp_path_factory) -> Path:
     from secondreader import phantom
 
     folder = tmp_path_factory.mktemp("exams")
-    phantom.write_exams(folder, exams=2, seed=3, vendor="film")
+    phantom.write_exams(folder, exams=2, seed=19, vendor="film")
     return folder

@@ -300,7 +300,8 @@ class Lesion:
 
     ``lesion_id`` is the same in both views of one lesion; ``part_of`` names the cluster that a
     calcification belongs to; ``visible`` is False where the lesion lies in the field but cannot be
-    seen, ``None`` where nobody said.
+    seen, ``None`` where nobody said. ``diameter_mm`` is that of a disc of the same area, where the
+    data set says it.
     """
 
     lesion_id: str
@@ -311,6 +312,8 @@ class Lesion:
     pathology: Pathology | None = None
     birads: str | None = None
     subtlety: int | None = None
+    descriptor: str | None = None
+    diameter_mm: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

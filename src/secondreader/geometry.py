@@ -24,11 +24,13 @@ __all__ = [
     "distance_mm",
     "flip_cols",
     "flip_rows",
+    "from_run_lengths",
     "identity",
     "iou",
     "move",
     "rasterise",
     "resample",
+    "run_lengths",
     "tiles",
     "to_grid",
     "to_source",
@@ -261,6 +263,35 @@ def rasterise(region: Region, shape: tuple[int, int] | None = None) -> Mask:
         case Polygon(points):
             inside = _polygon_pixels(np.array(points, np.float64), rows, cols)
     return Mask(inside, row0, col0)
+
+
+def run_lengths(pixels: np.ndarray) -> np.ndarray:
+    """Return the lengths of runs of equal values, row by row; the first run is of zeros.
+
+    Parameters
+    ----------
+    pixels
+        (rows, cols) bool.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n,) uint32, their sum the number of pixels.
+    """
+    flat = np.ascontiguousarray(pixels, bool).ravel()
+    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    bounds = np.concatenate([[0], edges, [flat.size]])
+    lengths = np.diff(bounds).astype(np.uint32)
+    starts_set = flat.size > 0 and bool(flat[0])
+    return np.concatenate([np.zeros(1, np.uint32), lengths]) if starts_set else lengths
+
+
+def from_run_lengths(runs: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return the (rows, cols) bool array of run lengths; ValueError if they do not fill it."""
+    values = np.zeros(runs.size, bool)
+    values[1::2] = True
+    pixels = np.repeat(values, runs)
+    return pixels.reshape(shape)
 
 
 def iou(a: Region, b: Region) -> float:

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from secondreader import formats, geometry, imaging
 from secondreader.datasets.image_set import FileImages
-from secondreader.domain import Refused
+from secondreader.domain import Box, Refused
 from secondreader.evaluation.figures import Metrics
 from secondreader.evaluation.scored import ScoredImage
 from secondreader.evaluation.tables import with_interval
@@ -100,7 +100,9 @@ def _picture(scored: ScoredImage, images: FileImages) -> str:
     marks = [(lesion.region, "#7fd4ff") for lesion in scored.lesions if lesion.region is not None]
     marks += [(d.region, "#ffd23f") for d in scored.detections if d.finding]
     for region, colour in marks:
-        box = geometry.bounding_box(geometry.move(region, frame, to="grid"))
+        # Of the region itself: on the smaller grid a calcification's mask may have no pixel left.
+        box = geometry.move(geometry.bounding_box(region), frame, to="grid")
+        assert isinstance(box, Box)
         draw.rectangle((box.col0 - 2, box.row0 - 2, box.col1 + 2, box.row1 + 2), outline=colour)
     return (
         f"<figure style='height:auto'><img alt='{text(caption)}' "

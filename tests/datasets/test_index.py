@@ -11,11 +11,9 @@ from hypothesis.extra import numpy as stn
 
 from secondreader import datasets
 from secondreader.datasets.index import (
-    from_run_lengths,
     index_path,
     load_index,
     record_line,
-    run_lengths,
     write_index,
 )
 from secondreader.datasets.records import Records
@@ -34,6 +32,7 @@ from secondreader.domain import (
     SecondReaderError,
     View,
 )
+from secondreader.geometry import from_run_lengths, run_lengths
 
 
 @given(stn.arrays(bool, stn.array_shapes(min_dims=2, max_dims=2, max_side=12)))

@@ -16,19 +16,19 @@ def truth(**changes):
             "lesion_id": "L-1",
             "kind": "calcification_cluster",
             "pathology": "malignant",
-            "circle": [80, 40, 8],
+            "region": {"circle": [80, 40, 8]},
         },
         {
             "lesion_id": "L-1-1",
             "part_of": "L-1",
             "kind": "microcalcification",
-            "circle": [81, 41, 1],
+            "region": {"circle": [81, 41, 1]},
         },
     ]
     image = {"file": "L-CC.dcm", "laterality": "L", "view": "CC", "malignant": True}
     other = {"file": "R-CC.dcm", "laterality": "R", "view": "CC", "malignant": False, "lesions": []}
     return {
-        "schema": "secondreader.truth/1",
+        "schema": "secondreader.truth/2",
         "exam_id": "2.25.1",
         "patient_id": "PHANTOM-0-0",
         "vendor": "Model",

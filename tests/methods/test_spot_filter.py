@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from secondreader import geometry
+from secondreader import geometry, phantom
 from secondreader.domain import ImageSource, Kind, Mammogram, SecondReaderError
 from secondreader.methods import METHODS, method
 from secondreader.methods.spot_filter import Config, SpotFilter, load
@@ -123,3 +123,31 @@ def test_the_table_of_methods_names_modules_that_load():
     }
     with pytest.raises(SecondReaderError, match="got 'nobody'"):
         method("nobody")
+
+
+def test_planted_clusters_that_stand_out_are_found_where_they_are():
+    reader = load(None)
+    hits = total = 0
+    for index in range(5):
+        made = phantom.exam(
+            21, index, vendor="film", contents=phantom.Contents.MALIGNANT, conspicuity_scale=4.0
+        )
+        for image in made.images:
+            clusters = [t for t in image.truth if t.kind is Kind.CALCIFICATION_CLUSTER]
+            if clusters:
+                pixels = (image.stored / 255).astype(np.float32)
+                mammogram = Mammogram(
+                    pixels, (0.2, 0.2), image.laterality, image.view, ImageSource("x")
+                )
+                found = reader.read(mammogram).detections
+            for cluster in clusters:
+                row, col = geometry.centre(cluster.region)
+                total += 1
+                hits += any(
+                    np.hypot(*np.subtract(geometry.centre(d.region), (row, col))) * 0.2
+                    <= max(5, cluster.diameter_mm / 2)
+                    for d in found
+                    if d.kind is Kind.CALCIFICATION_CLUSTER
+                )
+    assert total >= 6
+    assert hits >= 0.7 * total

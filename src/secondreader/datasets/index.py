@@ -40,6 +40,7 @@ from secondreader.domain import (
     View,
 )
 from secondreader.formats.write import atomic_write
+from secondreader.geometry import from_run_lengths, run_lengths
 
 __all__ = ["SCHEMA", "index_path", "load_index", "record_line", "write_index"]
 
@@ -186,11 +187,21 @@ _PLAIN = (
 )
 
 
+_LESION_PLAIN = (
+    "kind",
+    "part_of",
+    "visible",
+    "pathology",
+    "birads",
+    "subtlety",
+    "descriptor",
+    "diameter_mm",
+)
+
+
 def _lesion_values(lesion: Lesion) -> dict[str, Any]:
     values = {
-        field: value
-        for field in ("kind", "part_of", "visible", "pathology", "birads", "subtlety")
-        if (value := getattr(lesion, field)) is not None
+        field: value for field in _LESION_PLAIN if (value := getattr(lesion, field)) is not None
     }
     values["id"] = lesion.lesion_id
     if lesion.region is not None:
@@ -247,6 +258,8 @@ def _lesion(values: dict[str, Any]) -> Lesion:
         _PATHOLOGIES[get("pathology")],
         get("birads"),
         get("subtlety"),
+        get("descriptor"),
+        get("diameter_mm"),
     )
 
 
@@ -264,32 +277,3 @@ def _region(values: list[Any]) -> Region:
             runs = np.frombuffer(base64.b64decode(text), "<u4")
             return Mask(from_run_lengths(runs, (rows, cols)), row0, col0)
     raise ValueError(f"region: got {values[:1]}, expected point, circle, box, polygon or mask")
-
-
-def run_lengths(pixels: np.ndarray) -> np.ndarray:
-    """Return the lengths of runs of equal values, row by row; the first run is of zeros.
-
-    Parameters
-    ----------
-    pixels
-        (rows, cols) bool.
-
-    Returns
-    -------
-    numpy.ndarray
-        (n,) uint32, their sum the number of pixels.
-    """
-    flat = np.ascontiguousarray(pixels, bool).ravel()
-    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    bounds = np.concatenate([[0], edges, [flat.size]])
-    lengths = np.diff(bounds).astype(np.uint32)
-    starts_set = flat.size > 0 and bool(flat[0])
-    return np.concatenate([np.zeros(1, np.uint32), lengths]) if starts_set else lengths
-
-
-def from_run_lengths(runs: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Return the (rows, cols) bool array of run lengths; ValueError if they do not fill it."""
-    values = np.zeros(runs.size, bool)
-    values[1::2] = True
-    pixels = np.repeat(values, runs)
-    return pixels.reshape(shape)

@@ -3,11 +3,12 @@
 Source: this program. Licence: this program's. Expected: as many exams as were asked for
 (``phantom.json`` beside them).
 
-On disk: a folder an exam with DICOM files and ``truth.json`` (schema ``secondreader.truth/1``):
-``exam_id``, ``patient_id``, ``vendor``, ``spacing_mm``, optionally ``part``, and ``images``, each
-with ``file``, ``laterality``, ``view``, ``malignant`` and ``lesions``. A lesion has ``lesion_id`` (the
-same in both views of an exam), ``kind``, ``circle`` (row, col, radius in pixels of its image) or
-none, and optionally ``pathology``, ``part_of``, ``visible``.
+On disk: a folder an exam with DICOM files and ``truth.json`` (schema ``secondreader.truth/2``):
+``exam_id``, ``patient_id``, ``vendor``, ``spacing_mm``, optionally ``part``, ``age`` and ``density``,
+and ``images``, each with ``file``, ``laterality``, ``view``, ``malignant`` and ``lesions``. A lesion has
+``lesion_id`` (the same in both views of an exam), ``kind``, ``region`` (a point, a circle, a polygon
+or a mask in run lengths, in pixels of its image) or none, and optionally ``pathology``, ``part_of``,
+``visible``, ``descriptor`` and ``diameter_mm``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from secondreader.datasets.records import About, Problem
 from secondreader.datasets.tree import Tree
@@ -24,16 +27,21 @@ from secondreader.domain import (
     Kind,
     Laterality,
     Lesion,
+    Mask,
     Part,
     Pathology,
+    Point,
+    Polygon,
+    Region,
     SecondReaderError,
     View,
 )
+from secondreader.geometry import from_run_lengths
 
 __all__ = ["ABOUT", "NAME", "SCHEMA", "scan"]
 
 NAME = "phantom"
-SCHEMA = "secondreader.truth/1"
+SCHEMA = "secondreader.truth/2"
 ABOUT = About(
     title="Phantom exams",
     good_for="trying everything in minutes, and tests with known truth; no evidence for women",
@@ -102,6 +110,7 @@ def _record(file: str, truth: Mapping[str, Any], image: Mapping[str, Any]) -> Im
         spacing_mm=(float(row), float(col)),
         vendor=str(truth["vendor"]),
         density=str(truth["density"]) if "density" in truth else None,
+        age=float(truth["age"]) if "age" in truth else None,
         malignant=None if malignant is None else bool(malignant),
         lesions=tuple(_lesion(patient, lesion) for lesion in image["lesions"]),
     )
@@ -109,13 +118,32 @@ def _record(file: str, truth: Mapping[str, Any], image: Mapping[str, Any]) -> Im
 
 def _lesion(patient: str, lesion: Mapping[str, Any]) -> Lesion:
     """Return a lesion; its ids are unique within an exam, so the woman's goes before them."""
-    pathology, part_of, circle = (lesion.get(key) for key in ("pathology", "part_of", "circle"))
+    pathology, part_of, region = (lesion.get(key) for key in ("pathology", "part_of", "region"))
+    diameter = lesion.get("diameter_mm")
     visible = lesion.get("visible")
     return Lesion(
         lesion_id=f"{patient}/{lesion['lesion_id']}",
         kind=Kind(lesion["kind"]) if lesion.get("kind") else None,
-        region=Circle(*(float(value) for value in circle)) if circle else None,
+        region=_region(region) if region else None,
         part_of=f"{patient}/{part_of}" if part_of else None,
         visible=None if visible is None else bool(visible),
         pathology=Pathology(pathology) if pathology else None,
+        descriptor=lesion.get("descriptor"),
+        diameter_mm=None if diameter is None else float(diameter),
     )
+
+
+def _region(plain: Mapping[str, Any]) -> Region:
+    ((name, value),) = plain.items()
+    match name:
+        case "point":
+            return Point(float(value[0]), float(value[1]))
+        case "circle":
+            return Circle(*(float(number) for number in value))
+        case "polygon":
+            return Polygon(tuple((float(row), float(col)) for row, col in value))
+        case "mask":
+            shape = int(value["rows"]), int(value["cols"])
+            pixels = from_run_lengths(np.array(value["runs"], np.int64), shape)
+            return Mask(pixels, int(value["row0"]), int(value["col0"]))
+    raise ValueError(f"region {name}")

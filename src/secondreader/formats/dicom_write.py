@@ -54,13 +54,14 @@ def dicom_bytes(
     intensity: tuple[str, int] = ("LOG", -1),
     date: str = "20260101",
     thickness_mm: float | None = None,
+    inverse: bool = False,
 ) -> bytes:
     """Encode a mammogram, hung as radiologists hang it: left breasts' chest wall on the left.
 
     Parameters
     ----------
     stored
-        (rows, cols) uint16, larger = denser (MONOCHROME2).
+        (rows, cols) uint16, larger = denser, unless ``inverse``.
     bits
         Bits stored.
     intent
@@ -85,6 +86,8 @@ def dicom_bytes(
         YYYYMMDD of everything that has one.
     thickness_mm
         Of the compressed breast.
+    inverse
+        Larger = more quanta, thus less dense: MONOCHROME1, as detectors give it.
     """
     ds = _dataset(intent, sop_uid)
     ds.PatientName, ds.PatientID, ds.PatientBirthDate, ds.PatientSex = "", patient_id, "", "F"
@@ -100,6 +103,8 @@ def dicom_bytes(
     _describe_view(ds, laterality, view)
     _describe_exposure(ds, spacing_mm, film, thickness_mm)
     _describe_pixels(ds, stored, bits, intent, window, intensity)
+    if inverse:
+        ds.PhotometricInterpretation = "MONOCHROME1"
     stream = io.BytesIO()
     ds.save_as(stream, enforce_file_format=True)
     return stream.getvalue()

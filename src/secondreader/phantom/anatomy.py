@@ -1,10 +1,17 @@
-"""A woman's two breasts in three dimensions, and how a view projects them.
+"""A woman and her two breasts in three dimensions: what all four views are projections of.
 
 Breast coordinates in mm: ``x`` from the chest wall towards the nipple, ``y`` towards lateral, ``z``
-towards the head; the nipple lies at (depth, 0, 0). A CC view looks along z, so its rows run along
--y (lateral on top); an MLO view looks along a direction 45 degrees between, so its rows run along
--(z + y) / sqrt(2). Columns run along x in both: a lesion's distance from the nipple, measured along
-x, is the same in both views.
+towards the head; the nipple lies at (depth, 0, 0). `secondreader.phantom.projection` says how a view
+sees them. An MLO view reaches ``BEHIND_MM`` further to the chest than a CC view does, so that what
+lies behind x = 0 is seen in MLO only.
+
+References
+----------
+BI-RADS Atlas, 5th edition (2013), densities A to D; their shares among screened women are about
+10, 40, 40 and 10 % (Sprague et al., JNCI 106 (2014)). Huang et al., "The characterization of breast
+anatomical metrics using dedicated breast CT", Med. Phys. 38 (2011): sizes, skin of 1.5 mm. Boone et
+al. (same group) and Yaffe et al., "The myth of the 50-50 breast", Med. Phys. 36 (2009): volume
+glandular fractions, 14 % in the mean.
 """
 
 from __future__ import annotations
@@ -14,128 +21,237 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from secondreader.domain import Kind, Laterality, View
+from secondreader.domain import Laterality
+from secondreader.phantom.lesions import Abnormality
 
-__all__ = ["Breast", "Calcification", "Finding", "breast", "project", "woman"]
+__all__ = ["BEHIND_MM", "Breast", "Curve", "Node", "Woman", "woman"]
+
+BEHIND_MM = 18.0
+"""How far behind x = 0 an MLO view reaches."""
+_DENSITY = {  # share of women, glandular fraction by volume, strength of fibres
+    "A": (0.10, (0.02, 0.06), 0.8),
+    "B": (0.40, (0.05, 0.16), 1.0),
+    "C": (0.40, (0.15, 0.34), 1.0),
+    "D": (0.10, (0.32, 0.60), 0.7),
+}
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Curve:
+    """A tube: ``points`` (n, 3) in mm, ``radius_mm`` (n,); a vessel or a duct."""
+
+    points: np.ndarray
+    radius_mm: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
-class Calcification:
-    """One microcalcification: its place (x, y, z) and its diameter in mm."""
+class Node:
+    """A lymph node: an ellipsoid at (x, y, z) with a fatty hilum; MLO shows it, high and far back."""
 
-    place: tuple[float, float, float]
-    diameter_mm: float
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A mass, or a cluster with its calcifications, at (x, y, z); ``radius_mm`` bounds it."""
-
-    lesion_id: str
-    kind: Kind
-    place: tuple[float, float, float]
+    place_mm: tuple[float, float, float]
     radius_mm: float
-    malignant: bool
-    calcifications: tuple[Calcification, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class Breast:
-    """One breast: half height and depth in mm, compressed thickness, how much of it is glandular."""
+    """One breast; lengths in mm, as compressed.
+
+    Parameters
+    ----------
+    laterality
+        Which.
+    depth_mm
+        Chest wall to nipple.
+    half_mm
+        Half the height at the chest wall, in CC.
+    thickness_mm
+        Compressed, in CC; in MLO ``thickness_mm * mlo_thicker``.
+    glandular
+        Fraction of the volume.
+    centre_mm
+        Where the parenchyma has its middle, in breast coordinates.
+    outline
+        The two exponents of the superellipse that the skin line is, and how far the axillary tail
+        and the fold below reach, in depths.
+    muscle
+        The pectoral muscle in MLO: its width at the top in that of the axillary tail, its length
+        along the chest wall in that from the top to the nipple's level, and its curvature.
+    seed
+        Of the textures.
+    """
 
     laterality: Laterality
-    half_height_mm: float
     depth_mm: float
+    half_mm: float
     thickness_mm: float
+    mlo_thicker: float
     glandular: float
+    clumps: float
+    fibres: float
+    centre_mm: tuple[float, float, float]
+    outline: tuple[float, float, float, float]
+    muscle: tuple[float, float, float]
+    ducts: tuple[Curve, ...]
+    vessels: tuple[Curve, ...]
+    nodes: tuple[Node, ...]
+    abnormalities: tuple[Abnormality, ...]
     seed: int
-    findings: tuple[Finding, ...]
 
 
-def woman(seed: int, index: int) -> tuple[Breast, Breast]:
-    """Make a woman's breasts, R and L, much alike; one of them has a cluster, one a mass."""
-    rng = np.random.default_rng(np.random.SeedSequence((seed, index)))
-    half, depth = rng.uniform(62, 92), rng.uniform(62, 105)
-    thickness, glandular = rng.uniform(35, 75), rng.uniform(0.15, 0.6)
-    sides = [Laterality.R, Laterality.L]
-    with_cluster, with_mass = rng.integers(2, size=2)
-    made = []
-    for number, side in enumerate(sides):
-        findings = []
-        if number == with_cluster:
-            findings.append(_cluster(rng, half, depth, thickness))
-        if number == with_mass:
-            findings.append(_mass(rng, half, depth, thickness))
-        made.append(
-            breast(
-                side,
-                half * rng.uniform(0.96, 1.04),
-                depth * rng.uniform(0.96, 1.04),
-                thickness,
-                glandular,
-                int(rng.integers(2**31)),
-                tuple(findings),
-            )
-        )
-    return made[0], made[1]
+@dataclass(frozen=True, eq=False, slots=True)
+class Woman:
+    """Age in years, BI-RADS density, breasts R and L, much alike."""
+
+    age: int
+    density: str
+    breasts: tuple[Breast, Breast]
 
 
-def breast(
-    laterality: Laterality,
-    half_height_mm: float,
-    depth_mm: float,
-    thickness_mm: float,
-    glandular: float,
-    seed: int,
-    findings: tuple[Finding, ...] = (),
-) -> Breast:
-    """Return a breast; all lengths in mm, ``glandular`` a fraction."""
+def woman(rng: np.random.Generator) -> Woman:
+    """Draw a woman without abnormalities."""
+    density = str(rng.choice(list(_DENSITY), p=[share for share, _, _ in _DENSITY.values()]))
+    # Density falls with age: A is rare at 45, D at 75.
+    age = int(np.clip(rng.normal(64 - 4 * "ABCD".index(density), 7), 45, 75))
+    (low, high), fibres = _DENSITY[density][1], _DENSITY[density][2]
+    depth = float(np.clip(rng.lognormal(math.log(86 - 5 * "ABCD".index(density)), 0.17), 48, 125))
+    shared = {
+        "depth_mm": depth,
+        "half_mm": float(np.clip(depth * rng.normal(0.95, 0.08), 52, 115)),
+        "thickness_mm": float(np.clip(rng.normal(28 + 0.34 * depth, 7), 25, 85)),
+        "mlo_thicker": float(rng.uniform(0.95, 1.15)),
+        "glandular": float(rng.uniform(low, high)),
+        "clumps": float(rng.uniform(0.5, 1.3)),
+        "fibres": fibres * float(rng.lognormal(0, 0.25)),
+        "droop": float(rng.uniform(-0.05, 0.12)),
+    }
+    right = _breast(rng, Laterality.R, shared)
+    left = _breast(rng, Laterality.L, shared)
+    return Woman(age, density, (right, left))
+
+
+def _breast(rng: np.random.Generator, side: Laterality, shared: dict[str, float]) -> Breast:
+    def near(name: str, spread: float) -> float:
+        return shared[name] * float(np.clip(rng.normal(1, spread), 1 - 3 * spread, 1 + 3 * spread))
+
+    depth, half = near("depth_mm", 0.025), near("half_mm", 0.025)
+    # The parenchyma leans to the upper outer quadrant.
+    centre = (
+        depth * float(rng.uniform(0.5, 0.66)),
+        half * float(rng.uniform(0.0, 0.18)),
+        half * float(rng.uniform(-0.02, 0.2)) - half * shared["droop"],
+    )
+    thickness = near("thickness_mm", 0.03)
     return Breast(
-        laterality, half_height_mm, depth_mm, thickness_mm, glandular, seed, tuple(findings)
+        laterality=side,
+        depth_mm=depth,
+        half_mm=half,
+        thickness_mm=thickness,
+        mlo_thicker=shared["mlo_thicker"],
+        glandular=near("glandular", 0.08),
+        clumps=shared["clumps"],
+        fibres=shared["fibres"],
+        centre_mm=centre,
+        outline=(
+            float(rng.uniform(2.0, 2.7)),
+            float(rng.uniform(1.55, 2.1)),
+            float(rng.uniform(0.38, 0.74)),
+            float(rng.uniform(0.0, 0.3)),
+        ),
+        muscle=(
+            float(rng.uniform(0.65, 1.1)),
+            float(rng.uniform(0.75, 1.2)),
+            float(rng.normal(0.0, 0.05)),
+        ),
+        ducts=_ducts(rng, depth, half, centre),
+        vessels=_vessels(rng, depth, half),
+        nodes=_nodes(rng, depth, half),
+        abnormalities=(),
+        seed=int(rng.integers(2**31)),
     )
 
 
-def project(place: tuple[float, float, float], view: View) -> tuple[float, float]:
-    """Return (down, x): mm below the nipple's row, mm from the chest wall, in a view."""
-    x, y, z = place
-    if view is View.CC:
-        return -y, x
-    return -(z + y) / math.sqrt(2), x
-
-
-def _somewhere(
-    rng: np.random.Generator, half: float, depth: float, thickness: float
-) -> tuple[float, float, float]:
-    """Draw a place well inside the breast, whatever the view."""
-    x = float(rng.uniform(0.2, 0.62) * depth)
-    y = float(rng.uniform(-0.32, 0.32) * half)
-    z = float(rng.uniform(-0.32, 0.32) * half)
-    return x, y, z
-
-
-def _cluster(rng: np.random.Generator, half: float, depth: float, thickness: float) -> Finding:
-    place = _somewhere(rng, half, depth, thickness)
-    radius = float(rng.uniform(3, 6))
-    calcifications = []
-    for _ in range(int(rng.integers(7, 18))):
-        offset = rng.normal(0, radius / 2.2, 3)
-        offset *= min(1.0, radius / max(float(np.linalg.norm(offset)), 1e-6))
-        where = (place[0] + offset[0], place[1] + offset[1], place[2] + offset[2])
-        diameter = float(np.clip(rng.lognormal(math.log(0.36), 0.3), 0.18, 0.8))
-        calcifications.append(
-            Calcification((float(where[0]), float(where[1]), float(where[2])), diameter)
+def _ducts(
+    rng: np.random.Generator, depth: float, half: float, centre: tuple[float, float, float]
+) -> tuple[Curve, ...]:
+    """Draw ducts: from the nipple backwards in a fan, branching, thinner with each branch."""
+    made: list[Curve] = []
+    nipple = np.array([depth - 2.0, 0.0, 0.0])
+    for _ in range(int(rng.integers(6, 12))):
+        aim = np.array(centre) + rng.normal(0, 1, 3) * np.array(
+            [0.2 * depth, half * 0.3, half * 0.3]
         )
-    return Finding(
-        "cluster-1",
-        Kind.CALCIFICATION_CLUSTER,
-        place,
-        radius,
-        bool(rng.random() < 0.4),
-        tuple(calcifications),
-    )
+        _branch(rng, made, nipple, aim - nipple, float(rng.uniform(0.35, 0.8)), 0.75 * depth, 0)
+    return tuple(made)
 
 
-def _mass(rng: np.random.Generator, half: float, depth: float, thickness: float) -> Finding:
-    radius = float(rng.uniform(4, 9))
-    place = _somewhere(rng, half, depth, thickness)
-    return Finding("mass-1", Kind.MASS, place, radius, bool(rng.random() < 0.4))
+def _branch(
+    rng: np.random.Generator,
+    made: list[Curve],
+    start: np.ndarray,
+    direction: np.ndarray,
+    radius: float,
+    length: float,
+    depth: int,
+) -> None:
+    steps = max(int(length / 2), 4)
+    heading = direction / np.linalg.norm(direction)
+    turns = np.cumsum(rng.normal(0, 0.05, (steps, 3)), axis=0)
+    headings = heading + turns
+    headings /= np.linalg.norm(headings, axis=1, keepdims=True)
+    points = start + np.cumsum(headings * (length / steps), axis=0)
+    made.append(Curve(np.vstack([start, points]), np.linspace(radius, 0.45 * radius, steps + 1)))
+    if depth == 2:
+        return
+    for _ in range(int(rng.integers(1, 3))):
+        at = int(rng.integers(steps // 4, 3 * steps // 4))
+        new = headings[at] + rng.normal(0, 0.35, 3)
+        _branch(
+            rng,
+            made,
+            points[at],
+            new,
+            0.7 * radius,
+            length * float(rng.uniform(0.3, 0.6)),
+            depth + 1,
+        )
+
+
+def _vessels(rng: np.random.Generator, depth: float, half: float) -> tuple[Curve, ...]:
+    """Draw veins and arteries: from the chest wall forwards, tortuous, 1 to 3 mm wide."""
+    made = []
+    for _ in range(int(rng.integers(3, 7))):
+        start = np.array(
+            [-BEHIND_MM, rng.uniform(-0.75, 0.75) * half, rng.uniform(-0.6, 0.9) * half]
+        )
+        end = np.array([rng.uniform(0.45, 0.9) * depth, *(rng.uniform(-0.35, 0.35, 2) * half)])
+        steps = 60
+        along = np.linspace(0, 1, steps)[:, None]
+        points = start + (end - start) * along
+        for wavelength, size in ((55.0, 5.0), (18.0, 1.2), (7.0, 0.35)):
+            phase = rng.uniform(0, 2 * np.pi, 3)
+            turn = 2 * np.pi * np.linalg.norm(end - start) / wavelength
+            points = points + size * rng.normal(1, 0.4, 3) * np.sin(turn * along + phase)
+        radius = float(rng.uniform(0.35, 1.3))
+        made.append(Curve(points, radius * np.linspace(1, 0.5, steps)))
+    return tuple(made)
+
+
+def _nodes(rng: np.random.Generator, depth: float, half: float) -> tuple[Node, ...]:
+    """Draw a lymph node or two in the axilla of some breasts; now and then one in the breast."""
+    made = []
+    if rng.random() < 0.35:
+        for _ in range(int(rng.integers(1, 3))):
+            place = (
+                float(rng.uniform(-8, 0.12 * depth)),
+                float(rng.uniform(0.75, 1.1) * half),
+                float(rng.uniform(0.85, 1.25) * half),
+            )
+            made.append(Node(place, float(rng.uniform(3.0, 7.5))))
+    if rng.random() < 0.05:
+        place = (
+            float(rng.uniform(0.1, 0.5) * depth),
+            float(rng.uniform(0.3, 0.6) * half),
+            float(rng.uniform(0.2, 0.5) * half),
+        )
+        made.append(Node(place, float(rng.uniform(2.0, 4.0))))
+    return tuple(made)

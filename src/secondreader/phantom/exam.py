@@ -2,45 +2,70 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from secondreader.domain import Kind, Laterality, SecondReaderError, View
-from secondreader.phantom.anatomy import Breast, project, woman
-from secondreader.phantom.image import stored_values
+from secondreader import geometry
+from secondreader.domain import Intent, Laterality, Pathology, SecondReaderError, View
+from secondreader.phantom.acquisition import acquire
+from secondreader.phantom.anatomy import Breast, Woman, woman
+from secondreader.phantom.contents import Contents, populate, visible
+from secondreader.phantom.lesions import Layers, Truth, layers, mirrored
+from secondreader.phantom.tissue import field, tissue
 from secondreader.phantom.vendors import VENDORS, Vendor
 
-__all__ = ["PhantomExam", "PhantomImage", "exam"]
+__all__ = ["VIEWS", "PhantomExam", "PhantomImage", "exam", "exam_truth"]
+
+VIEWS = (
+    (Laterality.R, View.CC),
+    (Laterality.L, View.CC),
+    (Laterality.R, View.MLO),
+    (Laterality.L, View.MLO),
+)
+"""The images of an exam, in order."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class PhantomImage:
-    """One view: stored values (rows, cols) uint16, larger = denser, and its truth.
+    """One view: stored values (rows, cols) uint16, and its truth in pixels of this image.
 
-    ``truth`` is a list of plain lesions as ``truth.json`` holds them, in pixels of this image.
+    ``stored`` is larger = denser for For Presentation and larger = more quanta for For Processing;
+    ``None`` where only the truth was asked for.
     """
 
     laterality: Laterality
     view: View
-    stored: np.ndarray
-    truth: tuple[dict[str, Any], ...]
+    shape: tuple[int, int]
+    stored: np.ndarray | None
+    truth: tuple[Truth, ...]
     malignant: bool
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class PhantomExam:
-    """One woman; the same for the same seed and index, whatever else was made."""
+    """One woman; the same for the same seed, index and contents, whatever else was made."""
 
     seed: int
     index: int
+    contents: Contents
     vendor: Vendor
+    intent: Intent
+    age: int
+    density: str
     thickness_mm: float
     images: tuple[PhantomImage, ...]
 
 
-def exam(seed: int, index: int, *, vendor: str = "hologic") -> PhantomExam:
+def exam(
+    seed: int,
+    index: int,
+    *,
+    vendor: str = "hologic",
+    contents: Contents | None = None,
+    intent: Intent = Intent.FOR_PRESENTATION,
+    conspicuity_scale: float = 1.0,
+) -> PhantomExam:
     """Make a four-view exam.
 
     Parameters
@@ -49,62 +74,116 @@ def exam(seed: int, index: int, *, vendor: str = "hologic") -> PhantomExam:
         Woman number ``index`` of the set that ``seed`` names.
     vendor
         One of `VENDORS`.
+    contents
+        What she has; ``None`` draws it, a third each.
+    intent
+        Film has For Presentation only.
+    conspicuity_scale
+        Makes every lesion stand out more or less; see `populate`.
 
     Raises
     ------
     SecondReaderError
-        For a vendor that is none, or negative numbers.
+        For a vendor that is none, negative numbers, or film For Processing.
+    """
+    made = exam_truth(
+        seed,
+        index,
+        vendor=vendor,
+        contents=contents,
+        intent=intent,
+        conspicuity_scale=conspicuity_scale,
+    )
+    who = _woman(seed, index, made.contents, conspicuity_scale)
+    images = tuple(_with_pixels(image, who, made) for image in made.images)
+    return replace(made, images=images)
+
+
+def exam_truth(
+    seed: int,
+    index: int,
+    *,
+    vendor: str = "hologic",
+    contents: Contents | None = None,
+    intent: Intent = Intent.FOR_PRESENTATION,
+    conspicuity_scale: float = 1.0,
+) -> PhantomExam:
+    """Make the truth of an exam without its pixels, in a fraction of the time.
+
+    Parameters and errors are those of `exam`.
     """
     if vendor not in VENDORS:
         raise SecondReaderError(f"--vendor: got {vendor!r}, expected one of {', '.join(VENDORS)}")
     if seed < 0 or index < 0:
         raise SecondReaderError(f"--seed: got {min(seed, index)}, expected 0 or more")
-    right, left = woman(seed, index)
-    images = tuple(
-        _image(breast, view, VENDORS[vendor])
-        for view in (View.CC, View.MLO)
-        for breast in (right, left)
-    )
-    return PhantomExam(seed, index, VENDORS[vendor], right.thickness_mm, images)
-
-
-def _image(breast: Breast, view: View, vendor: Vendor) -> PhantomImage:
-    stored, (nipple_row, _) = stored_values(breast, view, vendor)
-    mirror = breast.laterality is Laterality.R
-    cols = stored.shape[1]
-
-    def at(place: tuple[float, float, float]) -> tuple[float, float]:
-        down, x = project(place, view)
-        col = x / vendor.pitch_mm
-        return nipple_row + down / vendor.pitch_mm, cols - 1 - col if mirror else col
-
-    truth: list[dict[str, Any]] = []
-    for finding in breast.findings:
-        row, col = at(finding.place)
-        lesion_id = f"{breast.laterality}-{finding.lesion_id}"
-        truth.append(
-            {
-                "lesion_id": lesion_id,
-                "kind": str(finding.kind),
-                "pathology": "malignant" if finding.malignant else "benign",
-                "circle": _rounded(row, col, finding.radius_mm / vendor.pitch_mm),
-            }
+    system = VENDORS[vendor]
+    if system.film is not None and intent is Intent.FOR_PROCESSING:
+        raise SecondReaderError(
+            f"--intent: got {intent} for {vendor}, expected a digital vendor: film has none"
         )
-        for number, calcification in enumerate(finding.calcifications, 1):
-            row, col = at(calcification.place)
-            radius = calcification.diameter_mm / 2 / vendor.pitch_mm
-            truth.append(
-                {
-                    "lesion_id": f"{lesion_id}-{number}",
-                    "part_of": lesion_id,
-                    "kind": str(Kind.MICROCALCIFICATION),
-                    "circle": _rounded(row, col, radius),
-                }
-            )
-    pixels = np.ascontiguousarray(stored[:, ::-1]) if mirror else stored
-    malignant = any(finding.malignant for finding in breast.findings)
-    return PhantomImage(breast.laterality, view, pixels, tuple(truth), malignant)
+    if contents is None:
+        contents = list(Contents)[int(np.random.default_rng((seed, index, 2)).integers(3))]
+    who = _woman(seed, index, contents, conspicuity_scale)
+    images = tuple(_truth(_breast(who, side), view, system) for side, view in VIEWS)
+    return PhantomExam(
+        seed,
+        index,
+        contents,
+        system,
+        intent,
+        who.age,
+        who.density,
+        who.breasts[0].thickness_mm,
+        images,
+    )
 
 
-def _rounded(row: float, col: float, radius: float) -> list[float]:
-    return [round(row, 3), round(col, 3), round(radius, 3)]
+def _woman(seed: int, index: int, contents: Contents, conspicuity_scale: float) -> Woman:
+    body = woman(np.random.default_rng((seed, index, 0)))
+    # Lesions have their own stream: the same woman, with and without.
+    return populate(np.random.default_rng((seed, index, 1)), body, contents, conspicuity_scale)
+
+
+def _breast(who: Woman, side: Laterality) -> Breast:
+    return who.breasts[0] if side is Laterality.R else who.breasts[1]
+
+
+def _layers(breast: Breast, view: View, vendor: Vendor) -> tuple[Layers, ...]:
+    seen = field(breast, view)
+    return tuple(
+        layers(lesion, view, vendor.pitch_mm, seen.pixel(lesion.place_mm, view, vendor.pitch_mm))
+        for lesion in breast.abnormalities
+    )
+
+
+def _truth(breast: Breast, view: View, vendor: Vendor) -> PhantomImage:
+    shape = field(breast, view).shape(vendor.pitch_mm)
+    truth: list[Truth] = []
+    for lesion, layer in zip(breast.abnormalities, _layers(breast, view, vendor), strict=True):
+        seen = visible(breast, lesion, view, float(layer.soft_mm.max(initial=0)))
+        truth += [replace(part, visible=seen) for part in layer.truth if _in_field(part, shape)]
+    if breast.laterality is Laterality.R:
+        truth = [mirrored(part, shape) for part in truth]
+    malignant = any(part.pathology is Pathology.MALIGNANT for part in truth)
+    return PhantomImage(breast.laterality, view, shape, None, tuple(truth), malignant)
+
+
+def _in_field(part: Truth, shape: tuple[int, int]) -> bool:
+    row, col = geometry.centre(part.region)
+    return 0 <= row <= shape[0] - 1 and 0 <= col <= shape[1] - 1
+
+
+def _with_pixels(image: PhantomImage, who: Woman, made: PhantomExam) -> PhantomImage:
+    breast = _breast(who, image.laterality)
+    noise = np.random.default_rng(
+        (breast.seed, list(VIEWS).index((image.laterality, image.view)), 7)
+    )
+    stored = acquire(
+        tissue(breast, image.view),
+        made.vendor,
+        _layers(breast, image.view, made.vendor),
+        noise,
+        made.intent,
+    )
+    hung = stored[:, ::-1] if image.laterality is Laterality.R else stored
+    return replace(image, stored=np.ascontiguousarray(hung))

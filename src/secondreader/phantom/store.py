@@ -1,10 +1,10 @@
 """Phantom exams on disk: a folder an exam, DICOM files, and ``truth.json`` beside them.
 
-``truth.json`` holds ``{"schema": "secondreader.truth/1", "exam_id", "patient_id", "vendor",
-"spacing_mm": [row, col], "images": [{"file", "laterality", "view", "malignant", "lesions": [...]}]}``.
-A lesion has ``lesion_id`` (the same in both views), ``kind``, ``circle`` = [row, col, radius] in
-pixels of that image, ``pathology`` (malignant, benign), and for a calcification ``part_of``, the id
-of its cluster.
+``truth.json`` holds ``{"schema": "secondreader.truth/2", "exam_id", "patient_id", "vendor", "age",
+"density", "contents", "spacing_mm": [row, col], "images": [{"file", "laterality", "view", "malignant",
+"lesions": [...]}]}``. A lesion has ``lesion_id`` (the same in both views), ``kind``, ``pathology``,
+``descriptor``, ``diameter_mm``, ``visible`` (false where a view hides it), ``region``
+(`secondreader.phantom.truth`), and a calcification of a cluster ``part_of``, the cluster's id.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from pathlib import Path
 from secondreader.domain import Intent, SecondReaderError
 from secondreader.formats import atomic_write
 from secondreader.formats.dicom_write import dicom_bytes
+from secondreader.phantom.acquisition import PROCESSING_BITS
 from secondreader.phantom.exam import PhantomExam, PhantomImage, exam
+from secondreader.phantom.truth import SCHEMA, lesion_json
 
 __all__ = ["TRUTH_FILE", "write_exam", "write_exams"]
 
@@ -48,14 +50,17 @@ def write_exam(folder: Path, made: PhantomExam) -> None:
                 "laterality": str(image.laterality),
                 "view": str(image.view),
                 "malignant": image.malignant,
-                "lesions": list(image.truth),
+                "lesions": [lesion_json(lesion) for lesion in image.truth],
             }
         )
     truth = {
-        "schema": "secondreader.truth/1",
+        "schema": SCHEMA,
         "exam_id": _uid(name, "study"),
         "patient_id": _patient(made),
         "vendor": made.vendor.model,
+        "age": made.age,
+        "density": made.density,
+        "contents": str(made.contents),
         "spacing_mm": [made.vendor.pitch_mm, made.vendor.pitch_mm],
         "images": images,
     }
@@ -127,10 +132,14 @@ def _claim(out: Path, command: str, overwrite: bool) -> None:
 
 
 def _dicom(made: PhantomExam, image: PhantomImage, name: str, number: int) -> bytes:
+    assert image.stored is not None
+    processing = made.intent is Intent.FOR_PROCESSING
     return dicom_bytes(
         image.stored,
-        bits=made.vendor.bits if made.vendor.bits > 8 else 8,
-        intent=Intent.FOR_PRESENTATION,
+        bits=PROCESSING_BITS if processing else made.vendor.bits,
+        intent=made.intent,
+        inverse=processing,
+        intensity=("LIN", 1) if processing else ("LOG", -1),
         laterality=image.laterality,
         view=image.view,
         spacing_mm=made.vendor.pitch_mm,
@@ -141,7 +150,7 @@ def _dicom(made: PhantomExam, image: PhantomImage, name: str, number: int) -> by
         number=number,
         vendor=made.vendor.name,
         model=made.vendor.model,
-        film=made.vendor.film,
+        film=made.vendor.film is not None,
         thickness_mm=made.thickness_mm,
     )
 
