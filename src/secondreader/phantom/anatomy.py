@@ -231,7 +231,7 @@ def _vessels(rng: np.random.Generator, depth: float, half: float) -> tuple[Curve
             phase = rng.uniform(0, 2 * np.pi, 3)
             turn = 2 * np.pi * np.linalg.norm(end - start) / wavelength
             points = points + size * rng.normal(1, 0.4, 3) * np.sin(turn * along + phase)
-        radius = float(rng.uniform(0.35, 1.3))
+        radius = float(rng.lognormal(math.log(0.5), 0.4))
         made.append(Curve(points, radius * np.linspace(1, 0.5, steps)))
     return tuple(made)
 

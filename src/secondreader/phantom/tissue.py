@@ -256,19 +256,24 @@ def _fibres(
     for scale, width, amount in (
         ((3.6, 18.0), 0.10, 3.2),
         ((2.2, 10.0), 0.13, 2.2),
-        ((1.2, 5.0), 0.20, 1.2),
         ((6.0, 22.0), 0.07, 4.0),
     ):
         lines = ridges(_strands(rng, scale, polar), width)
         weight = _enlarged_to(smooth_field(rng, _part(shape, 8), 8 * GRID_MM, (9, 14)), shape)
         total += np.float32(amount) * lines * np.exp(np.float32(0.9) * weight - np.float32(0.4))
-    net = _enlarged_to(smooth_field(rng, _part(shape), 2 * GRID_MM, (2.6, 3.2)), shape)
     patchy = _enlarged_to(smooth_field(rng, _part(shape, 8), 8 * GRID_MM, (10, 10)), shape)
+    net = _enlarged_to(smooth_field(rng, _part(shape), 2 * GRID_MM, (2.6, 3.2)), shape)
     total += 1.6 * ridges(net, 0.10) * np.exp(np.float32(0.8) * patchy - np.float32(0.3))
+    total *= np.float32(breast.fibres)
+    # Fine stroma is everywhere, much the same in all women.
+    fine = 3.0 * ridges(_strands(rng, (1.2, 4.5), polar), 0.20)
+    fine += 3.6 * ridges(_strands(rng, (0.65, 2.4), polar), 0.22)
+    fine += 2.6 * ridges(smooth_field(rng, shape, GRID_MM, (0.9, 1.1)), 0.18)
+    total += fine * np.exp(np.float32(0.25) * patchy)
     haze = _fan(rng, polar, 3.0, 25.0, 1.5)
     total += np.clip(2.5 + 1.6 * haze, 0, None)
     inside = np.clip((depth - 1.0) / 5.0, 0, 1)
-    return np.asarray(breast.fibres * total * inside, np.float32)
+    return np.asarray(total * inside, np.float32)
 
 
 def _polar(rng: np.random.Generator, breast: Breast, down: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -339,7 +344,7 @@ def _tubes(curves: Iterable[Curve], view: View, seen: Field, shape: tuple[int, i
     radius = radius_at[nearest[0], nearest[1]]
     chord = 2 * np.sqrt(np.clip(radius**2 - (distance * GRID_MM) ** 2, 0, None))
     # A wall seen edge-on, and the grid's own half pixel, soften it; contrast is blood or fluid in fat.
-    return np.asarray(ndimage.gaussian_filter(chord.astype(np.float32), 1.2) * 0.9, np.float32)
+    return np.asarray(ndimage.gaussian_filter(chord.astype(np.float32), 1.2) * 0.7, np.float32)
 
 
 def _add_node(glandular: np.ndarray, node: Node, view: View, seen: Field) -> None:
@@ -385,5 +390,5 @@ def _muscle(
         np.arange(-10, 300),
         ndimage.gaussian_filter1d(rng.normal(0, 1, 310), 1.0),
     ).reshape(along.shape)
-    share = float(rng.uniform(0.45, 0.85)) * ramp * edge_soft * (1 + 0.05 * strands)
+    share = float(rng.uniform(0.45, 0.85)) * ramp * edge_soft * (1 + 0.08 * strands)
     return np.asarray(np.clip(share, 0, 1) * np.clip(thickness - 6, 0, None), np.float32)

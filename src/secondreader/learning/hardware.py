@@ -1,0 +1,86 @@
+"""What to compute on: device, precision, threads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from secondreader.domain import SecondReaderError
+
+__all__ = ["Hardware", "device", "precision"]
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """What a training or a reading may use.
+
+    Parameters
+    ----------
+    device
+        ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``mps``.
+    devices, nodes
+        For Lightning (DDP): how many devices on each node, how many nodes.
+    precision
+        ``auto`` is bf16 where the device computes in it, else fp32; ``bf16`` and ``fp32`` ask for it.
+    threads
+        Of the processor; ``None`` leaves PyTorch's choice.
+    workers
+        Processes that load data; 0 loads in the training process.
+    progress
+        Whether a progress bar is drawn, on stderr.
+    """
+
+    device: str = "auto"
+    devices: int = 1
+    nodes: int = 1
+    precision: str = "auto"
+    threads: int | None = None
+    workers: int = 0
+    progress: bool = True
+
+
+def device(hardware: Hardware) -> torch.device:
+    """Return the device.
+
+    Raises
+    ------
+    SecondReaderError
+        If it is not there.
+    """
+    name = hardware.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    kind = name.partition(":")[0]
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not there.get(kind, False):
+        known = ", ".join(["auto", *(k for k, ok in there.items() if ok)])
+        raise SecondReaderError(f"--device: got {hardware.device!r}, expected one of {known}")
+    return torch.device(name)
+
+
+def precision(hardware: Hardware) -> Literal["bf16-mixed", "32-true"]:
+    """Return Lightning's name of the precision.
+
+    Raises
+    ------
+    SecondReaderError
+        If it is none.
+    """
+    wanted = hardware.precision
+    if wanted not in ("auto", "bf16", "fp32"):
+        raise SecondReaderError(f"--precision: got {wanted!r}, expected auto, bf16 or fp32")
+    if wanted == "auto":
+        wanted = "bf16" if _has_bf16(device(hardware)) else "fp32"
+    return "bf16-mixed" if wanted == "bf16" else "32-true"
+
+
+def _has_bf16(where: torch.device) -> bool:
+    if where.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return where.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16", False))

@@ -1,0 +1,112 @@
+"""Images as a method prepares them, memory-mapped, with their lesions on the same grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from secondreader import geometry
+from secondreader.domain import Frame, ImageRecord, ImageSet, Lesion, Mammogram
+
+__all__ = ["Prepare", "Prepared", "prepared"]
+
+Prepare = Callable[[Mammogram], tuple[np.ndarray, Frame] | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Some images of a set, each on its working grid; picklable, and opened where it is used.
+
+    Parameters
+    ----------
+    images
+        Where they come from.
+    records
+        Those that the preparation does not refuse.
+    frames
+        Of each record.
+    lesions
+        Of each record, with regions in pixels of its grid.
+    prepare, key
+        The preparation, and the name it is kept under.
+    """
+
+    images: ImageSet
+    records: tuple[ImageRecord, ...]
+    frames: tuple[Frame, ...]
+    lesions: tuple[tuple[Lesion, ...], ...]
+    prepare: Callable[[Mammogram], tuple[np.ndarray, Frame]]
+    key: str
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def pixels(self, index: int) -> np.ndarray:
+        """Return the pixels of an image, (rows, cols), memory-mapped."""
+        return self.images.prepared(self.records[index], self.prepare, self.key)[0]
+
+
+class _Unprepared(Exception):
+    """An image that a method's preparation has nothing of."""
+
+
+@dataclass(frozen=True)
+class _OrRaise:
+    """A preparation that raises where it has nothing to give; picklable if the preparation is."""
+
+    prepare: Prepare
+
+    def __call__(self, mammogram: Mammogram) -> tuple[np.ndarray, Frame]:
+        made = self.prepare(mammogram)
+        if made is None:
+            raise _Unprepared
+        return made
+
+
+def prepared(
+    images: ImageSet,
+    prepare: Prepare,
+    key: str,
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Prepared:
+    """Prepare every image of a set once; the next call finds them in the cache.
+
+    Parameters
+    ----------
+    images
+        The set.
+    prepare
+        A method's preparation; ``None`` where it refuses an image, which is then left out.
+    key
+        Names the preparation with its configuration.
+    progress
+        Called with the images done, and all.
+    """
+    make = _OrRaise(prepare)
+    records: list[ImageRecord] = []
+    frames: list[Frame] = []
+    lesions: list[tuple[Lesion, ...]] = []
+    for done, record in enumerate(images.records, 1):
+        try:
+            _, frame = images.prepared(record, make, key)
+        except _Unprepared:
+            continue
+        finally:
+            progress(done, len(images.records))
+        records.append(record)
+        frames.append(frame)
+        lesions.append(on_grid(record.lesions, frame))
+    return Prepared(images, tuple(records), tuple(frames), tuple(lesions), make, key)
+
+
+def on_grid(lesions: Sequence[Lesion], frame: Frame) -> tuple[Lesion, ...]:
+    """Return lesions with their regions carried to a grid; those without a region as they are."""
+    return tuple(
+        lesion
+        if lesion.region is None
+        else replace(lesion, region=geometry.move(lesion.region, frame, to="grid"))
+        for lesion in lesions
+    )
