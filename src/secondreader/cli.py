@@ -15,6 +15,7 @@ import typer
 
 from secondreader.cli_data import data
 from secondreader.cli_figures import evaluate, reproduce
+from secondreader.cli_train import train
 from secondreader.cli_words import Device, Quiet, Threads, Version, plural, progress, resumable, say
 from secondreader.domain import SecondReaderError
 
@@ -56,6 +57,7 @@ TableFile = Annotated[
 
 
 app.add_typer(data, name="data")
+app.command()(train)
 app.command()(evaluate)
 app.command()(reproduce)
 

@@ -1,4 +1,4 @@
-"""The stories that secondreader tells: read images, look at one, evaluate readers.
+"""The stories that secondreader tells: read images, look at one, train and evaluate readers.
 
 Everything the command line does is here as a function; each is short enough to read at a glance,
 and says in its imports where the work is done.
@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from secondreader import __version__, datasets, formats, report
 from secondreader.archive import Plan, exam_readings, opener, read_exams
@@ -19,9 +19,13 @@ from secondreader.domain import ExamReading, Part, SecondReaderError
 from secondreader.evaluation.figures import Metrics
 from secondreader.formats import ReadOptions, Skipped, Table
 from secondreader.journal import Journal
-from secondreader.methods import METHODS, method
+from secondreader.methods import METHODS, WITHOUT_WEIGHTS, method
 from secondreader.outputs import Outcome, finish
 from secondreader.reading import load_model, load_models
+
+if TYPE_CHECKING:
+    from secondreader.learning.hardware import Hardware
+    from secondreader.training import Training
 
 __all__ = [
     "DEFAULT_MODELS",
@@ -29,10 +33,12 @@ __all__ = [
     "demo",
     "evaluate",
     "inspect",
+    "plan_training",
     "read",
     "read_options",
     "read_to",
     "readers_at_hand",
+    "train",
 ]
 
 DEFAULT_MODELS = ("spot_filter",)
@@ -239,6 +245,94 @@ def evaluate(
     return metrics
 
 
+def train(
+    name: str,
+    data: Sequence[str],
+    run_dir: PathLike,
+    *,
+    split: str = "official",
+    preset: str | None = None,
+    settings: Sequence[str] = (),
+    init: str | None = None,
+    seed: int | None = None,
+    hardware: Hardware | None = None,
+    choices: Iterable[str] = (),
+    overwrite: bool = False,
+    on_progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+    on_note: Callable[[str], None] = _LOG.warning,
+) -> Path:
+    """Train a method, and leave a model folder that `read` takes.
+
+    Parameters
+    ----------
+    name
+        A method.
+    data
+        ``NAME=ROOT`` of each data set.
+    run_dir
+        The run folder; the same call goes on where it was stopped.
+    split
+        ``NAME[:FOLD]``.
+    preset, settings, init, seed
+        What to change of the method's configuration: a preset, ``key=value`` each, its initial
+        weights, its seed.
+    hardware
+        What to use.
+    choices
+        Labelled choices of data sets, ``NAME.CHOICE=VALUE``.
+    overwrite
+        Throw away another training that lies in ``run_dir``.
+    on_progress, on_note
+        Called with what is being done; with what could not be fitted.
+
+    Returns
+    -------
+    Path
+        RUN/model.
+
+    Raises
+    ------
+    SecondReaderError
+        If configuration, data and split do not fit together, or training fails.
+    """
+    from secondreader import training  # torch and Lightning are slow to import, and `read` waits
+
+    planned = plan_training(
+        name, data, split=split, preset=preset, settings=settings, init=init, seed=seed,
+        hardware=hardware, choices=choices,
+    )  # fmt: skip
+    return training.run(
+        planned, Path(run_dir), overwrite=overwrite, progress=on_progress, on_note=on_note
+    )
+
+
+def plan_training(
+    name: str,
+    data: Sequence[str],
+    *,
+    split: str = "official",
+    preset: str | None = None,
+    settings: Sequence[str] = (),
+    init: str | None = None,
+    seed: int | None = None,
+    hardware: Hardware | None = None,
+    choices: Iterable[str] = (),
+) -> Training:
+    """Check all that `train` is told, and return what it would do; parameters are those of `train`."""
+    from secondreader import training
+    from secondreader.learning import configuration
+    from secondreader.learning import hardware as machines
+
+    module = method(name)
+    config = configuration.resolve(
+        module.Config, METHODS[name], preset, settings, init=init, seed=seed
+    )
+    wanted = datasets.parse_choices(choices)
+    named = [datasets.parse_source(text) for text in data]
+    sources = [datasets.load(name, root, wanted.get(name, {})) for name, root in named]
+    return training.plan(name, config, sources, split, hardware or machines.Hardware())
+
+
 def inspect(
     paths: PathLike | Iterable[PathLike],
     *,
@@ -275,7 +369,7 @@ def demo(out: PathLike) -> Outcome:
 def readers_at_hand() -> list[dict[str, Any]]:
     """Return the readers that come without a folder: what each is, and its operating points."""
     known = []
-    for name in METHODS:
+    for name in WITHOUT_WEIGHTS:
         model = load_model(name)
         about = (method(name).__doc__ or "").strip().splitlines()[0]
         points = [asdict(point) for point in model.points]

@@ -11,10 +11,12 @@ import hashlib
 import importlib
 import json
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from secondreader import __version__
 from secondreader.detections import breast_score, exam_score
@@ -32,7 +34,8 @@ from secondreader.domain import (
     SecondReaderError,
     ViewReading,
 )
-from secondreader.methods import METHODS, method
+from secondreader.evaluation.calibration import Calibration, apply, from_json
+from secondreader.methods import METHODS, WITHOUT_WEIGHTS, method
 
 _LOG = logging.getLogger("secondreader")
 __all__ = ["Model", "exam_reading", "load_model", "load_models", "view_reading"]
@@ -42,7 +45,8 @@ __all__ = ["Model", "exam_reading", "load_model", "load_models", "view_reading"]
 class Model:
     """A reader at hand, with what its folder says beyond the reader itself.
 
-    ``at`` names the operating point in use; ``points`` are all of them.
+    ``at`` names the operating point in use; ``points`` are all of them. ``calibrations`` makes
+    probabilities of the scores of an ``image``, a ``breast``, an ``exam``.
     """
 
     name: str
@@ -50,6 +54,7 @@ class Model:
     reader: Reader
     points: tuple[OperatingPoint, ...]
     at: str | None
+    calibrations: Mapping[str, Calibration] = field(default_factory=dict)
 
 
 def load_models(names: Sequence[str], at: str | None = None) -> tuple[Model, ...]:
@@ -79,6 +84,7 @@ def load_model(name: str, at: str | None = None) -> Model:
         If there is no such model, or it has no such operating point.
     """
     folder = _model_folder(name)
+    calibrations: dict[str, Calibration] = {}
     if folder is None:
         reader = method(name).load(None)
         points_file = Path(str(importlib.import_module(METHODS[name]).__file__)).parent
@@ -88,13 +94,14 @@ def load_model(name: str, at: str | None = None) -> Model:
         config = _read_json(folder / "config.json")
         reader = method(str(config.get("method"))).load(folder)
         points, default = _operating_points(folder / "operating_points.json")
-        digest = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
+        calibrations = _calibrations(folder / "calibration.json")
+        digest = _digest(folder)
     names = sorted({point.name for point in points})
     if at is not None and at not in names:
         raise SecondReaderError(
             f"--at: got {at!r}, but {reader.name} has {', '.join(names) or 'no operating point'}"
         )
-    return Model(reader.name, digest, reader, points, at or default)
+    return Model(reader.name, digest, reader, points, at or default, calibrations)
 
 
 def view_reading(
@@ -110,7 +117,12 @@ def view_reading(
         view=mammogram.view,
         spacing_mm=mammogram.spacing_mm,
         scores=tuple(
-            ModelScore(model.name, reading.score, None, reading.refused)
+            ModelScore(
+                model.name,
+                reading.score,
+                _probability(model, "image", reading.score),
+                reading.refused,
+            )
             for model, reading in readings
         ),
         detections=tuple(
@@ -141,23 +153,30 @@ def exam_reading(
     if any(v.laterality is None for v in views):
         sides.append(None)
     breasts = tuple(
-        BreastReading(side, tuple(_breast(model.name, side, views) for model in models))
+        BreastReading(side, tuple(_breast(model, side, views) for model in models))
         for side in sides
     )
-    scores = tuple(
-        ModelScore(
-            model.name,
-            exam_score([s.score for b in breasts for s in b.scores if s.model == model.name]),
-        )
-        for model in models
-    )
+    scores = tuple(_exam(model, breasts) for model in models)
     return ExamReading(exam_id, patient_id, scores, breasts, tuple(views))
 
 
-def _breast(model: str, side: Laterality | None, views: Sequence[ViewReading]) -> ModelScore:
-    scores = [s.score for v in views if v.laterality is side for s in v.scores if s.model == model]
+def _breast(model: Model, side: Laterality | None, views: Sequence[ViewReading]) -> ModelScore:
+    own = [s for v in views if v.laterality is side for s in v.scores if s.model == model.name]
     combine = exam_score if side is None else breast_score
-    return ModelScore(model, combine(scores))
+    score = combine([s.score for s in own])
+    return ModelScore(model.name, score, _probability(model, "breast", score))
+
+
+def _exam(model: Model, breasts: Sequence[BreastReading]) -> ModelScore:
+    score = exam_score([s.score for b in breasts for s in b.scores if s.model == model.name])
+    return ModelScore(model.name, score, _probability(model, "exam", score))
+
+
+def _probability(model: Model, level: str, score: float | None) -> float | None:
+    """Return what a score means, None where it was never calibrated at this level."""
+    if score is None or level not in model.calibrations:
+        return None
+    return float(apply(model.calibrations[level], np.array([score]))[0])
 
 
 def _read(model: Model, mammogram: Mammogram, accept: frozenset[str]) -> ImageReading:
@@ -197,8 +216,26 @@ def _model_folder(name: str) -> Path | None:
     if name in METHODS:
         return None
     raise SecondReaderError(
-        f"--model: got {name!r}, expected a model folder or one of {', '.join(METHODS)}"
+        f"--model: got {name!r}, expected a model folder or one of {', '.join(WITHOUT_WEIGHTS)}"
     )
+
+
+def _digest(folder: Path) -> str:
+    """Return one digest of every file of a model that changes what it says."""
+    digest = hashlib.sha256()
+    for name in ("config.json", "weights.safetensors", "operating_points.json", "calibration.json"):
+        file = folder / name
+        digest.update(name.encode() + (file.read_bytes() if file.is_file() else b""))
+    return digest.hexdigest()
+
+
+def _calibrations(path: Path) -> dict[str, Calibration]:
+    if not path.is_file():
+        return {}
+    try:
+        return {level: from_json(values) for level, values in _read_json(path).items()}
+    except SecondReaderError as error:
+        raise SecondReaderError(f"{error}: {path}") from None
 
 
 def _operating_points(path: Path) -> tuple[tuple[OperatingPoint, ...], str | None]:

@@ -24,6 +24,7 @@ from secondreader.domain import (
     ImageRecord,
     Kind,
     Mammogram,
+    OperatingPoint,
     Part,
     SecondReaderError,
 )
@@ -38,7 +39,15 @@ from secondreader.journal import Entry, Journal
 from secondreader.reading import Model, load_models
 from secondreader.worst_images import figures_page
 
-__all__ = ["Chosen", "choose", "measure_readings", "read_records", "write_figures"]
+__all__ = [
+    "Chosen",
+    "choose",
+    "images_of",
+    "measure_readings",
+    "read_records",
+    "scored",
+    "write_figures",
+]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -72,7 +81,12 @@ def choose(sources: Sequence[Records], split: str, part: Part = Part.TEST) -> Ch
     if not records:
         raise SecondReaderError(f"--split: got no image in {words}, expected at least one")
     names = tuple(source.dataset for source in sources)
-    return Chosen(image_set(sources).part(records), names, words)
+    return Chosen(images_of(sources).part(records), names, words)
+
+
+def images_of(sources: Sequence[Records]) -> FileImages:
+    """Return the images of data sets, those of phantoms that are not made yet included."""
+    return image_set(sources)
 
 
 def read_records(
@@ -141,6 +155,7 @@ def measure_readings(
     *,
     ratings: Sequence[Path] = (),
     models: Sequence[Model] = (),
+    points: Sequence[OperatingPoint] = (),
     resamples: int | None = None,
     groups: bool = True,
 ) -> tuple[Metrics, tuple[Readings, ...]]:
@@ -156,6 +171,8 @@ def measure_readings(
         CSV tables of human readers.
     models
         Loaded models, for their operating points.
+    points
+        Operating points of every reader, where no model is given.
     resamples
         Of the bootstrap.
     groups
@@ -168,12 +185,7 @@ def measure_readings(
     """
     readers: list[Readings] = []
     for file in files:
-        header, exams = _readings(file)
-        own = header.inputs == chosen.datasets
-        for model in header.models:
-            readers.append(
-                join(chosen.records, exams, model.name, inputs=chosen.datasets if own else None)
-            )
+        readers += scored(chosen, file)
     for table in ratings:
         try:
             lines = table.read_text(encoding="utf-8-sig").splitlines()
@@ -182,11 +194,25 @@ def measure_readings(
         if not readers:
             raise SecondReaderError("--ratings: got no model's readings, expected one beside them")
         readers += read_ratings(lines, readers[0].images, name=table.name)
-    points = {m.name: [p for p in m.points if p.name == m.at] for m in models}
-    settings = Settings(chosen.split, hit_rules=_hit_rules(readers), points=points, groups=groups)
+    of = {reader.reader: list(points) for reader in readers}
+    of |= {m.name: [p for p in m.points if p.name == m.at] for m in models}
+    settings = Settings(chosen.split, hit_rules=_hit_rules(readers), points=of, groups=groups)
     if resamples is not None:
         settings = replace(settings, resamples=resamples)
     return measure(readers, settings, version=__version__), tuple(readers)
+
+
+def scored(chosen: Chosen, file: Path) -> list[Readings]:
+    """Put the readings of a file beside the truth, one for each of its readers.
+
+    Raises
+    ------
+    SecondReaderError
+        If readings and data do not belong together.
+    """
+    header, exams = _readings(file)
+    inputs = chosen.datasets if header.inputs == chosen.datasets else None
+    return [join(chosen.records, exams, model.name, inputs=inputs) for model in header.models]
 
 
 def write_figures(out: Path, chosen: Chosen, metrics: Metrics, readers: Sequence[Readings]) -> None:

@@ -23,12 +23,12 @@ class AugmentSettings(BaseModel):
 
     flips: bool = True
     turns: bool = True  # by 90 degrees
-    rotation: float = Field(0.0, ge=0, le=180)  # degrees either way
-    shear: float = Field(0.0, ge=0, lt=1)  # radians either way
-    zoom: float = Field(0.0, ge=0, lt=0.9)  # 0.2 is 0.8 to 1.2
-    elastic: float = Field(0.0, ge=0)  # pixels, as a spread
-    shift: float = Field(0.0, ge=0)  # of grey values, either way
-    gain: float = Field(0.0, ge=0, lt=1)  # of grey values about their mean, either way
+    rotation: float = Field(default=0.0, ge=0, le=180)  # degrees either way
+    shear: float = Field(default=0.0, ge=0, lt=1)  # radians either way
+    zoom: float = Field(default=0.0, ge=0, lt=0.9)  # 0.2 is 0.8 to 1.2
+    elastic: float = Field(default=0.0, ge=0)  # pixels, as a spread
+    shift: float = Field(default=0.0, ge=0)  # of grey values, either way
+    gain: float = Field(default=0.0, ge=0, lt=1)  # of grey values about their mean, either way
 
 
 def margin(settings: AugmentSettings, size: int) -> int:

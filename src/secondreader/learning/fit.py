@@ -48,15 +48,15 @@ class FitSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    learning_rate: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
-    momentum: float = Field(0.9, ge=0, lt=1)  # of SGD
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)  # of SGD
     schedule: Literal["constant", "cosine", "plateau"] = "constant"
-    steps: int = Field(1000, gt=0)
-    batch: int = Field(32, gt=0)
-    validate_every: int = Field(100, gt=0)  # steps
-    patience: int | None = Field(None, gt=0)  # validations without a better figure
-    clip: float | None = Field(None, gt=0)  # norm of the gradient
+    steps: int = Field(default=1000, gt=0)
+    batch: int = Field(default=32, gt=0)
+    validate_every: int = Field(default=100, gt=0)  # steps
+    patience: int | None = Field(default=None, gt=0)  # validations without a better figure
+    clip: float | None = Field(default=None, gt=0)  # norm of the gradient
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,7 +10,7 @@ import torch
 
 from secondreader.domain import SecondReaderError
 
-__all__ = ["Hardware", "device", "precision"]
+__all__ = ["Hardware", "device", "first_process", "precision"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,17 @@ def precision(hardware: Hardware) -> Literal["bf16-mixed", "32-true"]:
     if wanted == "auto":
         wanted = "bf16" if _has_bf16(device(hardware)) else "fp32"
     return "bf16-mixed" if wanted == "bf16" else "32-true"
+
+
+def first_process() -> bool:
+    """Say whether this is the first process of a training, which alone writes what is left of it.
+
+    torchrun, SLURM and Lightning's own launcher number their processes in the environment.
+    """
+    for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
+        if name in os.environ:
+            return os.environ[name] == "0"
+    return True
 
 
 def _has_bf16(where: torch.device) -> bool:

@@ -7,11 +7,15 @@ from types import ModuleType
 
 from secondreader.domain import SecondReaderError
 
-__all__ = ["METHODS", "method"]
+__all__ = ["METHODS", "WITHOUT_WEIGHTS", "method"]
 
 METHODS = {
+    "anomaly_cascade": "secondreader.methods.anomaly_cascade",
     "spot_filter": "secondreader.methods.spot_filter",
 }
+
+WITHOUT_WEIGHTS = ("spot_filter",)
+"""Methods that read without training."""
 
 
 def method(name: str) -> ModuleType:

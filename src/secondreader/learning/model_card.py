@@ -1,0 +1,106 @@
+"""The card of a model, written by the program from the other files of its folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from secondreader.learning.run_folder import write_whole
+
+__all__ = ["card_text", "write_card"]
+
+
+def write_card(folder: Path) -> None:
+    """Write ``model-card.md`` into a model folder from what lies there."""
+    write_whole(folder / "model-card.md", card_text(folder))
+
+
+def card_text(folder: Path) -> str:
+    """Return the card of a model folder as Markdown."""
+    config = _json(folder / "config.json")
+    metrics, run = _json(folder / "metrics.json"), _json(folder / "environment.json")
+    points = _json(folder / "operating_points.json")
+    calibration = _json(folder / "calibration.json")
+    method = config.get("method", "unknown")
+    lines = [
+        f"# {method}",
+        "",
+        "**Research use only. Not a medical device.** Its scores say what its training data taught "
+        "it; they are no diagnosis, and a low one does not rule cancer out.",
+        "",
+        "## Intended use",
+        "",
+        "A second reader of screening mammograms in research: it marks where to look again and "
+        "ranks images, breasts and exams. Not for symptomatic patients, implants, spot views or "
+        "tomosynthesis, none of which it was trained on.",
+        "",
+        "## Trained on",
+        "",
+        *[f"- {name}: {print_}" for name, print_ in run.get("data", {}).items()],
+        f"- split: {run.get('split', 'unknown')}; {run.get('counts', 'counts unknown')}",
+        f"- seed {run.get('seed')}, commit {run.get('commit') or 'unknown'}, "
+        f"{run.get('device', 'unknown device')}",
+        "",
+        "## Figures",
+        "",
+    ]
+    figures = [f for f in metrics.get("figures", []) if not f.get("group")]
+    if figures:
+        lines += [
+            f"On {metrics.get('split', 'unknown data')}; 95 % intervals resample patients.",
+            "",
+            "| level | figure | hit rule | value |",
+            "|---|---|---|---|",
+            *[_row(figure) for figure in figures],
+        ]
+    else:
+        lines.append("None was measured.")
+    lines += ["", "## Operating points", ""]
+    lines += [
+        f"- `{p['name']}`: {p['kind']} scoring {p['threshold']:.4g} or more; {p['rule']}; "
+        f"chosen on {p['chosen_on']}"
+        for p in points.get("points", [])
+    ] or ["None: nothing it detects is called a finding."]
+    lines += ["", "## Probabilities", ""]
+    if calibration:
+        lines += [
+            f"- {level}: {c['method']}, fitted on {c['patients']} patients ({c['positives']} of "
+            f"{c['positives'] + c['negatives']} malignant; {c['fitted_on']}); they hold for a "
+            f"prevalence of {c['prevalence']:.3g}"
+            for level, c in calibration.items()
+        ]
+    else:
+        lines.append("Not calibrated: its scores are no probabilities.")
+    lines += [
+        "",
+        "## Limits",
+        "",
+        "Figures on phantoms say nothing about women. Figures hold for the scanners, the prevalence "
+        "and the population they were measured on, and for no other.",
+        "",
+        "## Configuration",
+        "",
+        "```json",
+        json.dumps(config.get("config", {}), indent=1),
+        "```",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _row(figure: Mapping[str, Any]) -> str:
+    low, value, high = (figure.get(key) for key in ("low", "value", "high"))
+    text = "not measured" if value is None else f"{value:.3f}"
+    if low is not None and high is not None:
+        text += f" [{low:.3f}, {high:.3f}]"
+    rule = figure.get("hit_rule") or "–"
+    return f"| {figure.get('level')} | {figure.get('name')} | {rule} | {text} |"
+
+
+def _json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,87 @@
+"""Settings of the anomaly cascade; every default is the paper's, or says that it is ours.
+
+References
+----------
+Zhang et al., "Anomaly separation network for microcalcification detection" (2019): section and
+equation numbers below are this paper's.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from secondreader.learning.augment import AugmentSettings
+from secondreader.learning.fit import FitSettings
+
+__all__ = ["Config"]
+
+Objective = Literal[
+    "t_test",  # equation 6
+    "equation_10",  # equation 6 without variances, "L1 w/o λ" of table 5
+    "mean_squared",  # plain reconstruction, section 4.5
+    "huber",  # equations 7 to 9, which need no truth
+    "cross_entropy",  # the U-Net baseline of section 4.3
+]
+
+
+class Config(BaseModel):
+    """Settings of the first stage: the network that proposes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int = 0  # ours
+    init: str = "none"  # section 4.1: from scratch, He initialisation
+    spacing_mm: float = Field(default=0.07, gt=0, le=0.25)  # section 4.1
+    coarsest_mm: float = Field(
+        default=0.25, gt=0
+    )  # ours: a calcification would be less than a pixel
+    depth: Literal["8-bit", "full"] = "8-bit"  # section 4.1 maps to 0…255; full is ours
+    # Ours, the paper is silent: grey values in [0, 1] are centred and spread over 4, so that tissue
+    # has about unit spread. The margin β = 0.8 is in these units.
+    input_scale: float = Field(default=4.0, gt=0)
+    objective: Objective = "t_test"
+    residual: Literal["l1", "l2", "smooth_l1"] = "l1"  # equation 1, table 5
+    beta: float = Field(default=0.8, gt=0)  # section 4.1
+    lambda_positive: float = Field(default=1.0, ge=0)  # section 4.1
+    lambda_negative: float = Field(default=0.1, ge=0)  # section 4.1
+    width: int = Field(default=16, gt=0)  # ours: channels of the first stage, doubled in each
+    patch: int = Field(default=112, gt=15)  # section 4.1
+    positive_share: float = Field(default=0.5, ge=0, le=1)  # section 4.1: 1 : 1
+    largest_mm: float = Field(default=1.0, gt=0)  # section 4.2: larger calcifications are left out
+    point_mm: float = Field(
+        default=0.5, gt=0
+    )  # ours: the disc that a truth without outline becomes
+    threshold: float | None = Field(
+        default=None, gt=0
+    )  # of a proposal; None: β, or 0.5 of a probability
+    least_pixels: int = Field(default=1, gt=0)  # ours: of a component
+    most: int = Field(default=300, gt=0)  # ours: proposals kept in a view
+    skin_mm: float = Field(default=3.0, ge=0)  # ours: next to the skin nothing is looked for
+    cluster_least: int = Field(
+        default=3, gt=1
+    )  # ours, as spot_filter has it: calcifications of a cluster
+    cluster_mm2: float = Field(default=100.0, gt=0)  # ours, likewise
+    tile: int = Field(default=1024, ge=64, multiple_of=8)  # ours: pixels of an inference tile
+    augment: AugmentSettings = AugmentSettings(shift=0.02, gain=0.1)  # ours
+    fit: FitSettings = FitSettings(  # section 4.1: Adam 1e-3, weight decay 1e-4; the rest is ours
+        optimizer="adam",
+        learning_rate=1e-3,
+        weight_decay=1e-4,
+        steps=20000,
+        batch=32,
+        validate_every=500,
+        patience=10,
+        clip=1.0,
+    )
+    validation_patches: int = Field(
+        default=400, gt=1
+    )  # ours: half with a calcification, half without
+
+    @property
+    def cut(self) -> float:
+        """The value of the map above which a pixel is proposed."""
+        if self.threshold is not None:
+            return self.threshold
+        return 0.5 if self.objective == "cross_entropy" else self.beta

@@ -1,0 +1,73 @@
+"""The reconstruction network: a U-Net of three stages down and three up.
+
+References
+----------
+Zhang et al. (2019), section 3.1.1 and figure 2: three down and three up stages of three
+convolutions each, with skips. Ronneberger et al., "U-Net" (MICCAI 2015). He et al., "Delving deep
+into rectifiers" (ICCV 2015): initialisation.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["HALO", "STRIDE", "UNet"]
+
+STRIDE = 8
+"""Images are padded to a multiple of this."""
+HALO = 96
+"""Pixels beyond which nothing changes an output: the receptive field's radius, rounded up to STRIDE."""
+
+
+class UNet(nn.Module):
+    """Grey image to one map of the same size.
+
+    Parameters
+    ----------
+    width
+        Channels of the first stage; doubled with each of the next.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        widths = [width, 2 * width, 4 * width]
+        self.down = nn.ModuleList(
+            [_stage(i, o) for i, o in zip([1, *widths[:-1]], widths, strict=True)]
+        )
+        self.bottom = _stage(widths[-1], 8 * width)
+        self.lift = nn.ModuleList(
+            [nn.ConvTranspose2d(i, o, 2, 2) for i, o in zip([8 * width, *widths[:0:-1]], widths[::-1], strict=True)]
+        )  # fmt: skip
+        self.up = nn.ModuleList([_stage(2 * w, w) for w in widths[::-1]])
+        self.out = nn.Conv2d(width, 1, 1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map (n, 1, h, w) to (n, 1, h, w); h and w multiples of `STRIDE`."""
+        x, kept = image, []
+        for stage in self.down:
+            x = stage(x)  # (n, width · 2^k, h / 2^k, w / 2^k)
+            kept.append(x)
+            x = nn.functional.max_pool2d(x, 2)
+        x = self.bottom(x)  # (n, 8 · width, h / 8, w / 8)
+        for lift, stage, skip in zip(self.lift, self.up, kept[::-1], strict=True):
+            x = stage(torch.cat([lift(x), skip], dim=1))
+        out: Tensor = self.out(x)
+        return out
+
+
+def _stage(inputs: int, outputs: int) -> nn.Sequential:
+    """Three convolutions; batch normalisation is ours, the paper does not say."""
+    layers: list[nn.Module] = []
+    for first in (inputs, outputs, outputs):
+        layers += [
+            nn.Conv2d(first, outputs, 3, padding=1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(inplace=True),
+        ]
+    return nn.Sequential(*layers)

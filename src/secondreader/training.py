@@ -1,0 +1,261 @@
+"""From data sets to a model folder: the method's own training, then what every reader needs beside.
+
+Parts of the split each have one use: train for weights; validation for stopping and operating points;
+calibration for probabilities, and for the figures that the model card gives; test for nothing here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from secondreader.datasets.image_set import FileImages
+from secondreader.datasets.parts import divide_sets
+from secondreader.datasets.records import Records
+from secondreader.domain import ImageRecord, Kind, OperatingPoint, Part, SecondReaderError
+from secondreader.evaluation import calibration
+from secondreader.evaluation.figures import to_json
+from secondreader.evaluation.froc import find
+from secondreader.evaluation.matching import hit_rule
+from secondreader.evaluation.operating_points import choose
+from secondreader.evaluation.scored import Readings, fingerprint
+from secondreader.evaluation.units import units
+from secondreader.learning.hardware import Hardware, first_process
+from secondreader.learning.model_card import write_card
+from secondreader.learning.model_folder import environment
+from secondreader.learning.run_folder import claimed, write_whole
+from secondreader.methods import method
+from secondreader.scoring import Chosen, images_of, measure_readings, read_records, scored
+
+__all__ = ["Training", "counts", "plan", "run"]
+
+_RATES = (0.25, 0.5, 1.0)
+_POINTS = "fpi-{rate:g}"
+_DEFAULT_POINT = "fpi-0.5"
+# Which rule says that a detection of a kind is right.
+_RULES = {
+    Kind.MICROCALCIFICATION: "one_to_one",
+    Kind.CALCIFICATION_CLUSTER: "cluster",
+    Kind.MASS: "centre_in_region",
+    Kind.ARCHITECTURAL_DISTORTION: "centre_in_region",
+    Kind.ASYMMETRY: "centre_in_region",
+    Kind.SUSPICIOUS_REGION: "centre_in_region",
+}
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Training:
+    """All that is decided before training begins.
+
+    Parameters
+    ----------
+    method
+        Its name.
+    config
+        Resolved.
+    sources
+        The data sets.
+    split
+        Of all of them.
+    parts
+        Their records, by part.
+    hardware
+        What to use.
+    """
+
+    method: str
+    config: BaseModel
+    sources: tuple[Records, ...]
+    split: str
+    parts: Mapping[Part, Sequence[ImageRecord]]
+    hardware: Hardware
+
+
+def plan(
+    name: str, config: BaseModel, sources: Sequence[Records], split: str, hardware: Hardware
+) -> Training:
+    """Divide the data, and refuse what cannot be trained on.
+
+    Raises
+    ------
+    SecondReaderError
+        If the method does not train, a part is empty, or a patient lies in two parts.
+    """
+    if not hasattr(method(name), "train"):
+        raise SecondReaderError(f"train: got {name}, which has nothing to learn")
+    parts = divide_sets(sources, split)
+    for part in (Part.TRAIN, Part.VALIDATION):
+        if not parts[part]:
+            raise SecondReaderError(
+                f"--split {split}: got no {part} images, expected some; give more data or another split"
+            )
+    return Training(name, config, tuple(sources), split, parts, hardware)
+
+
+def counts(training: Training) -> dict[str, dict[str, int]]:
+    """Return images, patients, classes and lesions of each part."""
+    told = {}
+    for part, records in training.parts.items():
+        kinds = Counter(str(s.kind) for r in records for s in r.lesions if s.kind is not None)
+        told[str(part)] = {
+            "images": len(records),
+            "patients": len({(r.dataset, r.patient_id) for r in records}),
+            "malignant": sum(r.malignant is True for r in records),
+            "not malignant": sum(r.malignant is False for r in records),
+            "unknown": sum(r.malignant is None for r in records),
+            **dict(sorted(kinds.items())),
+        }
+    return told
+
+
+def run(
+    training: Training,
+    run_dir: Path,
+    *,
+    overwrite: bool = False,
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+    on_note: Callable[[str], None] = lambda note: None,
+) -> Path:
+    """Train, then fit operating points and calibration, measure, and write the model folder.
+
+    Parameters
+    ----------
+    training
+        As `plan` made it.
+    run_dir
+        The run folder; the same call goes on where it was stopped.
+    overwrite
+        Throw away another training that lies there.
+    progress
+        Called with what is being done, how much of it, and of how much.
+    on_note
+        Called with what could not be fitted, and why.
+
+    Returns
+    -------
+    Path
+        RUN/model.
+
+    Raises
+    ------
+    SecondReaderError
+        If the folder is another training's, or training fails; what was done is kept.
+    """
+    told = {
+        "method": training.method,
+        "config": training.config.model_dump(mode="json"),
+        "split": training.split,
+        "data": {source.dataset: source.fingerprint for source in training.sources},
+    }
+    folder = run_dir / "model"
+    # Of several processes of one training the first holds the folder for all.
+    held = claimed(run_dir, told, overwrite=overwrite) if first_process() else nullcontext()
+    with held:
+        whole = images_of(training.sources)
+        own = {part: whole.part(records) for part, records in training.parts.items()}
+        method(training.method).train(
+            training.config,
+            own[Part.TRAIN],
+            own[Part.VALIDATION],
+            run_dir,
+            hardware=training.hardware,
+        )
+        if first_process():
+            _finish(training, own, run_dir, folder, progress, on_note)
+    return folder
+
+
+def _finish(
+    training: Training,
+    own: Mapping[Part, FileImages],
+    run_dir: Path,
+    folder: Path,
+    progress: Callable[[str, int, int], None],
+    on_note: Callable[[str], None],
+) -> None:
+    seed = int(getattr(training.config, "seed", 0))
+    told = environment(seed, {s.dataset: s.fingerprint for s in training.sources})
+    told |= {"split": training.split, "counts": counts(training)}
+    write_whole(folder / "environment.json", json.dumps(told, indent=1) + "\n")
+    for name in ("operating_points.json", "calibration.json"):
+        (folder / name).unlink(missing_ok=True)  # of a call before: it would change what is read
+
+    def readings(part: Part) -> tuple[Chosen, Path, Readings]:
+        names = tuple(source.dataset for source in training.sources)
+        chosen = Chosen(own[part], names, f"{training.split}, {part} part")
+        file = read_records(
+            chosen,
+            [str(folder)],
+            run_dir / str(part),
+            progress=lambda done, total: progress(f"reading the {part} part", done, total),
+        )
+        return chosen, file, scored(chosen, file)[0]
+
+    _, _, held = readings(Part.VALIDATION)
+    points = _points(held, f"{training.split}, validation part", on_note)
+    maps: dict[str, Any] = {}
+    if training.parts[Part.CALIBRATION]:
+        chosen, file, fresh = readings(Part.CALIBRATION)
+        maps = _calibrations(fresh, f"{training.split}, calibration part", on_note)
+        try:
+            metrics, _ = measure_readings(chosen, [file], groups=False, points=points)
+            write_whole(folder / "metrics.json", json.dumps(to_json(metrics), indent=1) + "\n")
+        except SecondReaderError as error:
+            on_note(f"not measured: {error}")
+    else:
+        on_note("not calibrated: the split has no calibration part")
+    default = _DEFAULT_POINT if any(p.name == _DEFAULT_POINT for p in points) else None
+    stored = {"default": default, "points": [asdict(p) for p in points]}
+    write_whole(folder / "operating_points.json", json.dumps(stored, indent=1) + "\n")
+    write_whole(folder / "calibration.json", json.dumps(maps, indent=1) + "\n")
+    write_card(folder)
+
+
+def _points(
+    readings: Readings, chosen_on: str, on_note: Callable[[str], None]
+) -> list[OperatingPoint]:
+    """Choose thresholds that leave so many false positives an image, for each kind that is detected."""
+    kinds = {d.kind for image in readings.images for d in image.detections}
+    made = []
+    for kind in sorted(kinds):
+        found = find(readings.images, hit_rule(_RULES[kind]))
+        for rate in _RATES:
+            name, rule = _POINTS.format(rate=rate), f"fpi<={rate:g}"
+            try:
+                made.append(
+                    choose(name, rule, found, readings.images, kind=kind, chosen_on=chosen_on)
+                )
+            except SecondReaderError as error:
+                on_note(f"no operating point {name} for {kind}: {error}")
+    return made
+
+
+def _calibrations(
+    readings: Readings, fitted_on: str, on_note: Callable[[str], None]
+) -> dict[str, Any]:
+    """Fit probabilities of images, breasts and exams; scores that begin at 0 by their logarithm."""
+    made = {}
+    where = f"{fitted_on}, {fingerprint(readings.images)}"
+    for level in ("image", "breast", "exam"):
+        of = units(readings.images, level, given=readings.given)
+        counted = of.scores.size > 0 and bool((of.scores >= 0).all())
+        try:
+            fitted = calibration.fit(
+                "platt_log" if counted else "platt",
+                of.scores,
+                of.labels,
+                of.patients,
+                fitted_on=where,
+            )
+        except SecondReaderError as error:
+            on_note(f"not calibrated by {level}: {error}")
+            continue
+        made[level] = calibration.as_json(fitted)
+    return made
