@@ -52,7 +52,7 @@ def test_split_writes_a_text_of_patients_that_is_the_same_each_time(film_exams, 
         assert done.returncode == 0, done.stderr
     text = (tmp_path / "a").read_text()
     assert text == (tmp_path / "b").read_text()
-    assert text.count("PHANTOM-3-") == 2
+    assert text.count("PHANTOM-19-") == 2
     wrong = run(
         "split", f"phantom={film_exams}", "-o", tmp_path / "c", "--fractions", "a:b",
         "--cache", tmp_path / "cache",

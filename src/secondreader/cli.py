@@ -15,6 +15,7 @@ import typer
 
 from secondreader.cli_data import data
 from secondreader.cli_figures import evaluate, reproduce
+from secondreader.cli_phantom import phantom
 from secondreader.cli_train import train
 from secondreader.cli_words import Device, Quiet, Threads, Version, plural, progress, resumable, say
 from secondreader.domain import SecondReaderError
@@ -57,6 +58,7 @@ TableFile = Annotated[
 
 
 app.add_typer(data, name="data")
+app.command()(phantom)
 app.command()(train)
 app.command()(evaluate)
 app.command()(reproduce)
@@ -156,38 +158,6 @@ def inspect(
         return
     for one in seen:
         typer.echo(_inspection_text(_plain(one)))
-
-
-@app.command()
-def phantom(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Output folder.")],
-    exams: Annotated[int, typer.Option("--exams", metavar="N", help="How many women.")],
-    seed: Annotated[int, typer.Option("--seed", metavar="S", help="Another seed, others.")] = 0,
-    vendor: Annotated[
-        str, typer.Option("--vendor", help="hologic, ge, siemens or film.")
-    ] = "hologic",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Write over what another run left there.")
-    ] = False,
-    device: Device = "auto",
-    threads: Threads = None,
-    quiet: Quiet = False,
-    version: Version = False,
-) -> None:
-    """Make synthetic exams as DICOM, with truth.json beside them."""
-    from secondreader import phantom as made
-
-    with resumable(), progress("exams", quiet) as show:
-        folders = made.write_exams(
-            out,
-            exams=exams,
-            seed=seed,
-            vendor=vendor,
-            overwrite=overwrite,
-            progress=lambda done, total: show("making exams", done, total),
-        )
-    if not quiet:
-        say(f"{len(folders)} {plural(len(folders), 'exam')} in {out}")
 
 
 @app.command()

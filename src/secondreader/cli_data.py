@@ -78,16 +78,17 @@ def verify(
     """Check sets: counts, files, masks, copies, sides and views, leaks. Exit 1 if broken."""
     from secondreader import datasets
     from secondreader.datasets.verify import verify as check
+    from secondreader.sources import images_of, resolved
 
     choices = datasets.parse_choices(choose or ())
     found = []
     for source in sources:
-        name, root = datasets.parse_source(source)
+        name, root = resolved(source)
         found.append(datasets.scan(name, root, choices.get(name, {})))
     with progress("images", quiet) as show:
         verdict = check(
             found,
-            decode=not fast,
+            images=None if fast else images_of(found),
             progress=lambda done, total: show("looking at images", done, total),
         )
     if as_json:
@@ -118,8 +119,9 @@ def index(
     """Write the records of a set as JSON lines, a line an image."""
     from secondreader import datasets, formats
     from secondreader.datasets.index import record_line
+    from secondreader.sources import resolved
 
-    name, root = datasets.parse_source(source)
+    name, root = resolved(source)
     choices = datasets.parse_choices(choose or ()).get(name, {})
     records = datasets.load(
         name, root, choices, cache=cache, announce=lambda text: None if quiet else say(text)
@@ -153,8 +155,9 @@ def split(
     from secondreader import datasets
     from secondreader.datasets.splits import make_folds, make_parts, save_split
     from secondreader.domain import SecondReaderError
+    from secondreader.sources import resolved
 
-    dataset, root = datasets.parse_source(source)
+    dataset, root = resolved(source)
     choices = datasets.parse_choices(choose or ()).get(dataset, {})
     records = datasets.load(dataset, root, choices, cache=cache).records
     if folds is not None:

@@ -124,6 +124,7 @@ def reproduce(
 ) -> None:
     """Put a paper's table beside what is measured here; goes on where it was stopped."""
     from secondreader import datasets, formats, studies
+    from secondreader.sources import resolved
     from secondreader.studies import run
     from secondreader.studies.show import beside, listing
 
@@ -133,7 +134,7 @@ def reproduce(
         return
     if not data or out is None:
         raise SecondReaderError("reproduce: got no --data or no -o, expected both (or --list)")
-    named = dict(datasets.parse_source(text) for text in data)
+    named = dict(resolved(text) for text in data)
     prints = sorted(datasets.load(name, root).fingerprint for name, root in named.items())
     home = figures or out / "figures"
     wanted = run.chosen(known, table, row or ("all" if all_rows else "mandatory"))

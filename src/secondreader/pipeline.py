@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from secondreader import __version__, datasets, formats, report
+from secondreader import __version__, formats, report
 from secondreader.archive import Plan, exam_readings, opener, read_exams
 from secondreader.catalogue import catalogue
 from secondreader.domain import ExamReading, Part, SecondReaderError
@@ -22,6 +22,7 @@ from secondreader.journal import Journal
 from secondreader.methods import METHODS, WITHOUT_WEIGHTS, method
 from secondreader.outputs import Outcome, finish
 from secondreader.reading import load_model, load_models
+from secondreader.sources import load_all
 
 if TYPE_CHECKING:
     from secondreader.learning.hardware import Hardware
@@ -225,9 +226,7 @@ def evaluate(
     """
     from secondreader import scoring  # it draws: matplotlib is slow to import, and `read` waits
 
-    wanted = datasets.parse_choices(choices)
-    named = [datasets.parse_source(text) for text in data]
-    sources = [datasets.load(name, root, wanted.get(name, {})) for name, root in named]
+    sources = load_all(data, choices)
     chosen = scoring.choose(sources, split, part)
     folder = _output_folder(out)
     files = [Path(file) for file in readings]
@@ -317,6 +316,7 @@ def plan_training(
     seed: int | None = None,
     hardware: Hardware | None = None,
     choices: Iterable[str] = (),
+    on_progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> Training:
     """Check all that `train` is told, and return what it would do; parameters are those of `train`."""
     from secondreader import training
@@ -327,9 +327,7 @@ def plan_training(
     config = configuration.resolve(
         module.Config, METHODS[name], preset, settings, init=init, seed=seed
     )
-    wanted = datasets.parse_choices(choices)
-    named = [datasets.parse_source(text) for text in data]
-    sources = [datasets.load(name, root, wanted.get(name, {})) for name, root in named]
+    sources = load_all(data, choices, on_progress)
     return training.plan(name, config, sources, split, hardware or machines.Hardware())
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from secondreader import __version__, formats, report
 from secondreader.archive import exam_readings
 from secondreader.catalogue import ExamFiles, digest
-from secondreader.datasets.image_set import FileImages, image_set
+from secondreader.datasets.image_set import FileImages
 from secondreader.datasets.parts import divide_sets
 from secondreader.datasets.records import Records
 from secondreader.domain import (
@@ -37,12 +37,12 @@ from secondreader.evaluation.tables import tables
 from secondreader.formats import FileRef
 from secondreader.journal import Entry, Journal
 from secondreader.reading import Model, load_models
+from secondreader.sources import images_of
 from secondreader.worst_images import figures_page
 
 __all__ = [
     "Chosen",
     "choose",
-    "images_of",
     "measure_readings",
     "read_records",
     "scored",
@@ -82,11 +82,6 @@ def choose(sources: Sequence[Records], split: str, part: Part = Part.TEST) -> Ch
         raise SecondReaderError(f"--split: got no image in {words}, expected at least one")
     names = tuple(source.dataset for source in sources)
     return Chosen(images_of(sources).part(records), names, words)
-
-
-def images_of(sources: Sequence[Records]) -> FileImages:
-    """Return the images of data sets, those of phantoms that are not made yet included."""
-    return image_set(sources)
 
 
 def read_records(

@@ -32,7 +32,8 @@ from secondreader.learning.model_card import write_card
 from secondreader.learning.model_folder import environment
 from secondreader.learning.run_folder import claimed, write_whole
 from secondreader.methods import method
-from secondreader.scoring import Chosen, images_of, measure_readings, read_records, scored
+from secondreader.scoring import Chosen, measure_readings, read_records, scored
+from secondreader.sources import images_of
 
 __all__ = ["Training", "counts", "plan", "run"]
 

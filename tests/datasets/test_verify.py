@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from secondreader import datasets
+from secondreader.datasets.image_set import image_set
 from secondreader.datasets.verify import verify
 
 NEEDS_DATA = pytest.mark.skipif(
@@ -30,8 +31,9 @@ def table(tmp_path, png, make_breast):
     return root
 
 
-def checked(*roots, **options):
-    verdict = verify([datasets.scan("table", root) for root in roots], **options)
+def checked(*roots, decode=True):
+    found = [datasets.scan("table", root) for root in roots]
+    verdict = verify(found, images=image_set(found) if decode else None)
     return verdict, {finding.check: finding for finding in verdict.findings}
 
 
@@ -68,7 +70,9 @@ def test_a_film_in_two_sets_is_found(table, tmp_path):
     (folder / "mdb001.png").write_bytes((table / "0.png").read_bytes())
     (folder / "Info.txt").write_text("mdb001 G NORM\n")
     sources = [datasets.scan("table", table), datasets.scan("mini_mias", folder)]
-    found = {finding.check: finding for finding in verify(sources).findings}
+    found = {
+        finding.check: finding for finding in verify(sources, images=image_set(sources)).findings
+    }
     assert found["one image in two sets"].files == ("0.png", "mdb001.png")
 
 
@@ -116,7 +120,7 @@ def test_the_verdict_is_a_table_and_plain_json(table):
 @NEEDS_DATA
 def test_the_214_films_at_hand_are_counted_and_108_are_missing():
     root = Path(os.environ["SECONDREADER_TEST_DATA"]) / "mini-mias"
-    verdict = verify([datasets.scan("mini_mias", root)], decode=False)
+    verdict = verify([datasets.scan("mini_mias", root)])
     found = {finding.check: finding for finding in verdict.findings}
     assert verdict.broken
     assert (found["images"].got, found["images"].count) == ("214", 108)
@@ -129,7 +133,8 @@ def test_the_214_films_at_hand_are_counted_and_108_are_missing():
 @pytest.mark.slow
 def test_the_films_at_hand_are_all_readable_and_no_two_alike():
     root = Path(os.environ["SECONDREADER_TEST_DATA"]) / "mini-mias"
-    verdict = verify([datasets.scan("mini_mias", root)])
+    found = [datasets.scan("mini_mias", root)]
+    verdict = verify(found, images=image_set(found))
     found = {finding.check: finding for finding in verdict.findings}
     assert found["readable images"].got == "214"
     for check in ("one image twice", "one image of two patients", "lesions inside their image"):

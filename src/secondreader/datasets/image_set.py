@@ -30,12 +30,15 @@ class FileImages:
         (data set, path) → (bytes, mtime_ns) as indexed.
     cache
         Keeps prepared images.
+    recipes
+        Makes the images of files that hold none but say how they are made (``.phantom``).
     """
 
     records: Sequence[ImageRecord]
     roots: Mapping[str, str]
     files: Mapping[tuple[str, str], tuple[int, int]]
     cache: Cache
+    recipes: Callable[[FileRef], Mammogram] | None = None
 
     def open(self, record: ImageRecord) -> Mammogram:
         """Decode the image of a record; what the data set says comes before what the file says.
@@ -63,6 +66,8 @@ class FileImages:
 
             size = int(extra["rows"]), int(extra["cols"])
             return ddsm_ljpeg.mammogram(self.ref(record), size, int(extra["bits"]))
+        if record.path.endswith(".phantom") and self.recipes is not None:
+            return self.recipes(self.ref(record))
         options = ReadOptions(
             accept=frozenset(formats.ACCEPTABLE),
             bits=int(extra["bits"]) if "bits" in extra and _is_raster(record.path) else None,
@@ -115,8 +120,21 @@ class FileImages:
         return replace(self, records=chosen, files=files)
 
 
-def image_set(sources: Sequence[Records], cache: Cache | None = None) -> FileImages:
+def image_set(
+    sources: Sequence[Records],
+    cache: Cache | None = None,
+    recipes: Callable[[FileRef], Mammogram] | None = None,
+) -> FileImages:
     """Return the images of data sets, one after another.
+
+    Parameters
+    ----------
+    sources
+        Each once.
+    cache
+        Of prepared images; the user's if ``None``.
+    recipes
+        See `FileImages`.
 
     Raises
     ------
@@ -137,6 +155,7 @@ def image_set(sources: Sequence[Records], cache: Cache | None = None) -> FileIma
             for record in source.records
         },
         cache=cache or Cache(),
+        recipes=recipes,
     )
 
 

@@ -105,14 +105,15 @@ def _record(file: str, truth: Mapping[str, Any], image: Mapping[str, Any]) -> Im
         patient_id=patient,
         exam_id=str(truth["exam_id"]),
         part=Part(part) if part else None,
-        laterality=Laterality(image["laterality"]),
-        view=View(image["view"]),
+        laterality=Laterality(image["laterality"]) if image["laterality"] else None,
+        view=View(image["view"]) if image["view"] else None,
         spacing_mm=(float(row), float(col)),
         vendor=str(truth["vendor"]),
         density=str(truth["density"]) if "density" in truth else None,
         age=float(truth["age"]) if "age" in truth else None,
         malignant=None if malignant is None else bool(malignant),
         lesions=tuple(_lesion(patient, lesion) for lesion in image["lesions"]),
+        extra=(("bits", str(int(image["bits"]))),) if "bits" in image else (),
     )
 
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from secondreader.datasets import about
-from secondreader.datasets.image_set import image_set
+from secondreader.datasets.image_set import FileImages
 from secondreader.datasets.parts import leaking_patients
 from secondreader.datasets.records import Problem, Records
 from secondreader.datasets.verdict import Finding, Verdict
@@ -24,7 +24,7 @@ __all__ = ["Finding", "Verdict", "verify"]
 def verify(
     sources: Sequence[Records],
     *,
-    decode: bool = True,
+    images: FileImages | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Verdict:
     """Check data sets, each alone and against each other.
@@ -33,14 +33,13 @@ def verify(
     ----------
     sources
         Freshly scanned records, one data set each.
-    decode
-        Decode every image; without it, what needs pixels is not looked at.
+    images
+        Their images, to decode every one; without them, what needs pixels is not looked at.
     progress
         Called with images done and in all.
     """
     findings = [finding for source in sources for finding in _alone(source)]
-    if decode:
-        images = image_set(sources)
+    if images is not None:
         looked = []
         for done, record in enumerate(images.records, 1):
             looked.append(look(images, record))

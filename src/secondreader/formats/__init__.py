@@ -12,6 +12,7 @@ from secondreader.domain import Mammogram, Refused, Step
 from secondreader.formats.content import HEAD, neither, raster_format
 from secondreader.formats.find import find
 from secondreader.formats.inspection import ACCEPTABLE, Inspection, inspected
+from secondreader.formats.jpegls import jpegls_bytes, jpegls_pixels
 from secondreader.formats.names import Name, data_set_name
 from secondreader.formats.source import MAX_PIXELS, FileRef, Header, ReadOptions, Skipped
 from secondreader.formats.table import Row, Table, read_table, unmatched
@@ -32,6 +33,8 @@ __all__ = [
     "find",
     "header",
     "inspect",
+    "jpegls_bytes",
+    "jpegls_pixels",
     "mammogram",
     "png_bytes",
     "read_table",

@@ -39,14 +39,20 @@ def card_text(folder: Path) -> str:
         "## Trained on",
         "",
         *[f"- {name}: {print_}" for name, print_ in run.get("data", {}).items()],
-        f"- split: {run.get('split', 'unknown')}; {run.get('counts', 'counts unknown')}",
+        f"- split: {run.get('split', 'unknown')}",
+        *[
+            f"  - {part}: {', '.join(f'{n} {what}' for what, n in numbers.items() if n)}"
+            for part, numbers in run.get("counts", {}).items()
+        ],
         f"- seed {run.get('seed')}, commit {run.get('commit') or 'unknown'}, "
         f"{run.get('device', 'unknown device')}",
         "",
         "## Figures",
         "",
     ]
-    figures = [f for f in metrics.get("figures", []) if not f.get("group")]
+    figures = [
+        f for f in metrics.get("figures", []) if not f.get("group") and f.get("value") is not None
+    ]
     if figures:
         lines += [
             f"On {metrics.get('split', 'unknown data')}; 95 % intervals resample patients.",
@@ -56,7 +62,7 @@ def card_text(folder: Path) -> str:
             *[_row(figure) for figure in figures],
         ]
     else:
-        lines.append("None was measured.")
+        lines.append("None: the calibration part is too small, or there is none.")
     lines += ["", "## Operating points", ""]
     lines += [
         f"- `{p['name']}`: {p['kind']} scoring {p['threshold']:.4g} or more; {p['rule']}; "

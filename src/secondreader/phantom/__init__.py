@@ -2,7 +2,9 @@
 
 from secondreader.phantom.contents import Contents
 from secondreader.phantom.exam import VIEWS, PhantomExam, PhantomImage, exam, exam_truth
-from secondreader.phantom.store import TRUTH_FILE, write_exam, write_exams
+from secondreader.phantom.insertion import contrast_to_noise, insert
+from secondreader.phantom.into import write_inserted
+from secondreader.phantom.store import TRUTH_FILE, write_exam, write_exams, write_set
 from secondreader.phantom.vendors import VENDORS, Vendor
 
 __all__ = [
@@ -13,8 +15,12 @@ __all__ = [
     "PhantomExam",
     "PhantomImage",
     "Vendor",
+    "contrast_to_noise",
     "exam",
     "exam_truth",
+    "insert",
     "write_exam",
     "write_exams",
+    "write_inserted",
+    "write_set",
 ]

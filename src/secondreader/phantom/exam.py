@@ -15,7 +15,7 @@ from secondreader.phantom.lesions import Layers, Truth, layers, mirrored
 from secondreader.phantom.tissue import field, tissue
 from secondreader.phantom.vendors import VENDORS, Vendor
 
-__all__ = ["VIEWS", "PhantomExam", "PhantomImage", "exam", "exam_truth"]
+__all__ = ["VIEWS", "PhantomExam", "PhantomImage", "exam", "exam_image", "exam_truth"]
 
 VIEWS = (
     (Laterality.R, View.CC),
@@ -138,6 +138,21 @@ def exam_truth(
     )
 
 
+def exam_image(
+    seed: int,
+    index: int,
+    laterality: Laterality,
+    view: View,
+    *,
+    vendor: str,
+    contents: Contents,
+    intent: Intent = Intent.FOR_PRESENTATION,
+) -> np.ndarray:
+    """Make the stored values of one image of an exam, as `exam` makes them."""
+    breast = _breast(_woman(seed, index, contents, 1.0), laterality)
+    return _stored(breast, view, VENDORS[vendor], intent)
+
+
 def _woman(seed: int, index: int, contents: Contents, conspicuity_scale: float) -> Woman:
     body = woman(np.random.default_rng((seed, index, 0)))
     # Lesions have their own stream: the same woman, with and without.
@@ -175,15 +190,11 @@ def _in_field(part: Truth, shape: tuple[int, int]) -> bool:
 
 def _with_pixels(image: PhantomImage, who: Woman, made: PhantomExam) -> PhantomImage:
     breast = _breast(who, image.laterality)
-    noise = np.random.default_rng(
-        (breast.seed, list(VIEWS).index((image.laterality, image.view)), 7)
-    )
-    stored = acquire(
-        tissue(breast, image.view),
-        made.vendor,
-        _layers(breast, image.view, made.vendor),
-        noise,
-        made.intent,
-    )
-    hung = stored[:, ::-1] if image.laterality is Laterality.R else stored
-    return replace(image, stored=np.ascontiguousarray(hung))
+    return replace(image, stored=_stored(breast, image.view, made.vendor, made.intent))
+
+
+def _stored(breast: Breast, view: View, vendor: Vendor, intent: Intent) -> np.ndarray:
+    noise = np.random.default_rng((breast.seed, VIEWS.index((breast.laterality, view)), 7))
+    stored = acquire(tissue(breast, view), vendor, _layers(breast, view, vendor), noise, intent)
+    hung = stored[:, ::-1] if breast.laterality is Laterality.R else stored
+    return np.ascontiguousarray(hung)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from secondreader.domain import Box, Circle, Mask, Point, Polygon, Region
+from secondreader.domain import Box, Circle, Lesion, Mask, Point, Polygon, Region
 from secondreader.geometry import run_lengths
 from secondreader.phantom.lesions import Truth
 
@@ -18,8 +18,9 @@ __all__ = ["SCHEMA", "lesion_json"]
 SCHEMA = "secondreader.truth/2"
 
 
-def lesion_json(truth: Truth) -> dict[str, Any]:
+def lesion_json(truth: Truth | Lesion) -> dict[str, Any]:
     """Return one lesion, or one calcification, of one image."""
+    assert truth.diameter_mm is not None and truth.region is not None  # phantoms know
     plain: dict[str, Any] = {
         "lesion_id": truth.lesion_id,
         "kind": str(truth.kind),
