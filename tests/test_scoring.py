@@ -160,7 +160,8 @@ def test_the_published_tables_print_and_rows_without_a_method_say_so(study):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert f"# {study}" in done.stdout
-    assert "method not built yet" in done.stdout
+    # The cascade's first stage trains; the rows that want more of it say so when they are run.
+    assert ("method not built yet" in done.stdout) == (study != "zhang2019")
 
 
 def test_a_study_is_run_stored_and_not_run_again(film_exams, tmp_path):

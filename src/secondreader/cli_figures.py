@@ -147,7 +147,7 @@ def reproduce(
             data=run.Data(tuple(sorted(named)), " ".join(prints)),
             figures=home,
             runs=out / "runs",
-            train=_cannot_train,
+            train=_Trained(data, quiet),
             evaluate=measured,
             write=_write,
             command=f"secondreader {shlex.join(_without_roots(sys.argv[1:]))}",
@@ -183,8 +183,27 @@ class _Measured:
             )
 
 
-def _cannot_train(recipe: Recipe, run_dir: Path, start: Path | None) -> Path:
-    raise SecondReaderError(f"{recipe.method}: got a row that trains, but no method here can yet")
+class _Trained:
+    """Trains a recipe's model, on the recipe's own data sets."""
+
+    def __init__(self, data: Sequence[str], quiet: bool) -> None:
+        self.data, self.quiet = data, quiet
+
+    def __call__(self, recipe: Recipe, run_dir: Path, start: Path | None) -> Path:
+        from secondreader import pipeline
+
+        with progress("images", self.quiet) as show:
+            return pipeline.train(
+                recipe.method,
+                [text for text in self.data if text.partition("=")[0] in recipe.data],
+                run_dir,
+                split=recipe.split or "official",
+                preset=recipe.preset or None,
+                settings=[f"{key}={value}" for key, value in recipe.settings.items()],
+                init=None if start is None else str(start),
+                on_progress=show,
+                on_note=say,
+            )
 
 
 def _write(path: Path, text: str) -> None:

@@ -324,6 +324,8 @@ def plan_training(
     from secondreader.learning import hardware as machines
 
     module = method(name)
+    if not hasattr(module, "train"):
+        raise SecondReaderError(f"train: got {name}, which has nothing to learn")
     config = configuration.resolve(
         module.Config, METHODS[name], preset, settings, init=init, seed=seed
     )

@@ -87,10 +87,8 @@ def plan(
     Raises
     ------
     SecondReaderError
-        If the method does not train, a part is empty, or a patient lies in two parts.
+        If a part is empty, or a patient lies in two parts.
     """
-    if not hasattr(method(name), "train"):
-        raise SecondReaderError(f"train: got {name}, which has nothing to learn")
     parts = divide_sets(sources, split)
     for part in (Part.TRAIN, Part.VALIDATION):
         if not parts[part]:

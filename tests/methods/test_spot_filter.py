@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from secondreader import geometry, phantom
 from secondreader.domain import ImageSource, Kind, Mammogram, SecondReaderError
-from secondreader.methods import METHODS, method
+from secondreader.methods import METHODS, WITHOUT_WEIGHTS, method
 from secondreader.methods.spot_filter import Config, SpotFilter, load
 
 CLUSTER_MM = ((30.0, 18.0), (32.0, 20.0), (29.0, 21.5), (33.0, 17.5), (31.0, 23.0))
@@ -118,9 +118,13 @@ def test_settings_that_are_none_are_refused():
 
 
 def test_the_table_of_methods_names_modules_that_load():
-    assert {name: method(name).load(None).name for name in METHODS} == {
+    assert all(hasattr(method(name), "load") for name in METHODS)
+    assert {name: method(name).load(None).name for name in WITHOUT_WEIGHTS} == {
         "spot_filter": "spot_filter"
     }
+    for name in set(METHODS) - set(WITHOUT_WEIGHTS):
+        with pytest.raises(SecondReaderError, match="no weights of its own"):
+            method(name).load(None)
     with pytest.raises(SecondReaderError, match="got 'nobody'"):
         method("nobody")
 

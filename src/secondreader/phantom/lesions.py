@@ -61,11 +61,11 @@ PREDICTIVE: dict[Kind, dict[str, tuple[float, float]]] = {
 _SPREAD = {"grouped": (0.75, 0.31), "linear": (0.12, 0.60), "segmental": (0.13, 0.62)}
 
 CONSPICUITY: dict[Kind, tuple[float, float]] = {
-    Kind.CALCIFICATION_CLUSTER: (0.70, 0.50),
+    Kind.CALCIFICATION_CLUSTER: (1.25, 0.55),
     Kind.MICROCALCIFICATION: (1.0, 0.25),
-    Kind.MASS: (0.60, 0.45),
-    Kind.ARCHITECTURAL_DISTORTION: (0.9, 0.40),
-    Kind.ASYMMETRY: (0.6, 0.40),
+    Kind.MASS: (2.6, 0.45),
+    Kind.ARCHITECTURAL_DISTORTION: (1.6, 0.40),
+    Kind.ASYMMETRY: (1.5, 0.40),
 }
 """Median and spread (of the logarithm) of the lognormal that conspicuity is drawn from, by kind."""
 
@@ -175,7 +175,7 @@ def draw(
             radius = float(np.clip(rng.lognormal(np.log(4.5), 0.4), 2, 14))
             radius *= 2.2 if name.endswith(("linear", "segmental")) else 1.0
         case Kind.MASS:
-            radius = float(np.clip(rng.lognormal(np.log(7.0 if malignant else 6.0), 0.4), 2.5, 20))
+            radius = float(np.clip(rng.lognormal(np.log(9.0 if malignant else 8.0), 0.4), 2.5, 24))
         case Kind.ARCHITECTURAL_DISTORTION:
             radius = float(rng.uniform(6, 14))
         case _:

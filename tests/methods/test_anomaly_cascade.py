@@ -1,0 +1,222 @@
+"""The anomaly cascade's parts do what the paper says, and its reader refuses politely."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from secondreader import geometry
+from secondreader.domain import (
+    Circle,
+    ImageSource,
+    Kind,
+    Lesion,
+    Mammogram,
+    Mask,
+    Pathology,
+    Point,
+)
+from secondreader.learning.model_folder import save_model
+from secondreader.methods.anomaly_cascade import Config, load
+from secondreader.methods.anomaly_cascade.losses import objective, residual, t_test
+from secondreader.methods.anomaly_cascade.network import HALO, STRIDE, UNet
+from secondreader.methods.anomaly_cascade.prepare import prepare, truth_pixels
+from secondreader.methods.anomaly_cascade.proposals import proposals, suspicion_map
+
+numbers = st.lists(st.floats(0, 3, width=32), min_size=2, max_size=12)
+
+
+@given(numbers, numbers, st.floats(0.2, 1.6), st.floats(0, 1), st.floats(0, 1))
+def test_the_t_test_loss_is_equation_6_with_the_negatives_variance(p, n, beta, lp, ln):
+    wanted = max(beta - np.mean(p), 0) + np.mean(n)
+    wanted += lp * np.var(p, ddof=1) + ln * np.var(n, ddof=1)
+    got = t_test(torch.tensor(p), torch.tensor(n), beta, lp, ln)
+    assert float(got) == pytest.approx(wanted, rel=1e-4, abs=1e-5)
+
+
+def test_what_is_not_there_adds_nothing():
+    none = torch.zeros(0)
+    assert float(t_test(none, torch.tensor([0.5, 0.5]), 0.8, 1, 0.1)) == pytest.approx(0.5)
+    assert float(t_test(torch.tensor([0.5]), none, 0.8, 1, 0.1)) == pytest.approx(0.3)
+
+
+def test_residuals_are_those_of_table_5():
+    image, drawn = torch.tensor([1.0, 1.0, 1.0]), torch.tensor([1.0, 0.5, -1.0])
+    assert residual(image, drawn, "l1").tolist() == [0, 0.5, 2]
+    assert residual(image, drawn, "l2").tolist() == [0, 0.25, 4]
+    assert residual(image, drawn, "smooth_l1").tolist() == [0, 0.125, 1.5]
+
+
+@pytest.mark.parametrize(
+    "name", ["t_test", "equation_10", "mean_squared", "huber", "cross_entropy"]
+)
+def test_each_objective_is_what_it_is_called(name):
+    config = Config(objective=name)
+    image = torch.tensor([[[[0.0, 0.2, 1.0, 0.4]]]])
+    drawn = torch.tensor([[[[0.1, 0.2, -0.5, 3.0]]]])
+    truth = torch.tensor([[[[False, False, True, False]]]])
+    known = torch.tensor([[[[True, True, True, False]]]])
+    r = np.array([0.1, 0.0, 1.5])
+    wanted = {
+        "t_test": max(0.8 - 1.5, 0) + 0.05 + 0.1 * np.var([0.1, 0.0], ddof=1),
+        "equation_10": 0.05,
+        "mean_squared": np.mean(r**2),
+        "huber": np.mean([0.5 * 0.01, 0, 0.8 * (1.5 - 0.4)]),
+        "cross_entropy": np.mean(
+            [np.log1p(np.exp(0.1)), np.log1p(np.exp(0.2)), np.log1p(np.exp(0.5))]
+        ),
+    }[name]
+    assert float(objective(image, drawn, truth, known, config)) == pytest.approx(wanted, rel=1e-4)
+
+
+def test_the_network_has_three_stages_of_three_convolutions_each_way():
+    network = UNet(4)
+    convolutions = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert len(convolutions) == 3 * (3 + 1 + 3) + 1
+    assert network(torch.zeros(2, 1, 40, 24)).shape == (2, 1, 40, 24)
+
+
+def trained_once(width=4):
+    """A network whose batch normalisation has seen something, so that it is not the identity."""
+    torch.manual_seed(0)
+    network = UNet(width)
+    network.train()
+    for _ in range(3):
+        network(torch.randn(4, 1, 64, 64))
+    return network.eval()
+
+
+def test_nothing_beyond_the_halo_changes_an_output():
+    network = trained_once()
+    image = torch.randn(1, 1, 2 * HALO + 16, 2 * HALO + 16)
+    other = image.clone()
+    other[..., :8, :] = 5.0
+    with torch.no_grad():
+        same = torch.isclose(network(image), network(other), atol=1e-5)[0, 0]
+    assert same[8 + HALO :].all()
+    assert not same[:8].all()
+
+
+@settings(deadline=None, max_examples=5)
+@given(st.integers(130, 300), st.integers(70, 200))
+def test_tiles_are_the_whole_image(rows, cols):
+    network = trained_once()
+    rng = np.random.default_rng(rows)
+    image = np.clip(rng.random((rows, cols)), 0.01, 1).astype(np.float16)
+    tiled = suspicion_map(network, image, Config(tile=64))
+    whole = suspicion_map(network, image, Config(tile=2048))
+    assert tiled.shape == (rows, cols)
+    assert np.allclose(tiled, whole, atol=1e-4)
+    assert STRIDE == 8
+
+
+def test_components_become_points_with_their_sum():
+    suspicious = np.zeros((20, 20), np.float32)
+    suspicious[4, 4:6] = [1.0, 3.0]
+    suspicious[10:12, 10:12] = 2.0
+    suspicious[15, 15] = 0.7  # below the threshold
+    suspicious[18, 2] = 9.0  # where nothing is looked for
+    mask = np.ones((20, 20), bool)
+    mask[17:] = False
+    positions, scores = proposals(suspicious, mask, Config(threshold=0.8))
+    assert scores.tolist() == [8.0, 4.0]
+    assert positions.tolist() == [[10.5, 10.5], [4.0, 4.75]]
+    assert len(proposals(suspicious, mask, Config(threshold=0.8, most=1))[1]) == 1
+    assert len(proposals(suspicious, mask, Config(threshold=0.8, least_pixels=3))[1]) == 1
+    assert len(proposals(np.zeros((5, 5), np.float32), np.ones((5, 5), bool), Config())[1]) == 0
+
+
+def test_truth_keeps_small_calcifications_and_ignores_large_and_benign_ones():
+    def lesion(region, **more):
+        return Lesion("x", Kind.MICROCALCIFICATION, region, **more)
+
+    square = Mask(np.ones((2, 2), bool), 5, 6)
+    centres, pixels, ignored = truth_pixels(
+        [
+            lesion(square, diameter_mm=0.3),
+            lesion(Point(20, 20)),
+            lesion(Circle(30, 30, 9), diameter_mm=1.4),
+            lesion(Point(12, 30), pathology=Pathology.BENIGN_WITHOUT_CALLBACK),
+            lesion(Point(35, 5), visible=False),
+            Lesion("m", Kind.MASS, Circle(3, 3, 2)),
+            lesion(None),
+        ],
+        (40, 40),
+        Config(spacing_mm=0.2),
+    )
+    assert len(centres) == 2
+    found = {tuple(p) for p in pixels.tolist()}
+    assert {(5, 6), (5, 7), (6, 6), (6, 7)} <= found
+    assert (20, 20) in found
+    assert {tuple(p) for p in ignored.tolist()} >= {(30, 30), (12, 30)}
+    assert not {(35, 5), (3, 3)} & found
+
+
+# ------------------------------------------------------------------------------------- the reader
+
+
+def breast(rows=400, cols=260):
+    r, c = np.mgrid[0:rows, 0:cols]
+    inside = np.hypot((r - rows / 2) / (0.45 * rows), c / (0.8 * cols)) < 1
+    grain = np.random.default_rng(0).normal(0, 0.01, (rows, cols))
+    return np.where(inside, 0.45 + grain, 0).astype(np.float32)
+
+
+def mammogram(pixels, spacing=0.2):
+    return Mammogram(pixels, spacing and (spacing, spacing), None, None, ImageSource("x", bits=8))
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    weights = {f"unet.{k}": v for k, v in trained_once().state_dict().items()}
+    config = Config(width=4, spacing_mm=0.2, objective="cross_entropy")
+    save_model(folder, method="anomaly_cascade", config=config, weights=weights)
+    return load(folder)
+
+
+def test_what_is_prepared_is_the_breast_and_knows_where_it_lies():
+    made = prepare(mammogram(breast()), Config(spacing_mm=0.2))
+    pixels, frame = made
+    assert pixels.dtype == np.float16
+    r, c = np.argwhere(pixels > 0).mean(axis=0)
+    source = geometry.to_source(frame, np.array([r, c]))
+    assert source == pytest.approx(np.argwhere(breast() > 0).mean(axis=0), abs=4)
+
+
+def test_it_reads_and_puts_points_in_source_pixels(reader):
+    reading = reader.read(mammogram(breast()))
+    assert reading.refused is None
+    assert reading.score is not None
+    rows, cols = 400, 260
+    for d in reading.detections:
+        row, col = geometry.centre(d.region)
+        assert 0 <= row < rows and 0 <= col < cols
+    assert reading.heatmap.values.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("image", "code"),
+    [
+        (mammogram(breast(), None), "no-spacing"),
+        (mammogram(breast(), 0.3), "too-coarse"),
+        (mammogram(np.zeros((300, 200), np.float32)), "no-breast"),
+        (mammogram(breast(64, 40), 0.001), "no-breast"),
+    ],
+)
+def test_what_it_cannot_read_it_refuses_with_a_reason(reader, image, code):
+    reading = reader.read(image)
+    assert reading.refused is not None
+    assert reading.refused[0] == code
+    assert reading.score is None
+
+
+def test_a_saturated_image_and_a_tiny_one_are_read_or_refused_never_an_error(reader):
+    for pixels in (
+        np.ones((300, 200), np.float32),
+        breast(20, 12),
+        np.full((1, 1), 0.5, np.float32),
+    ):
+        reading = reader.read(mammogram(pixels))
+        assert (reading.score is None) == (reading.refused is not None)
