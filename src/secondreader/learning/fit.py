@@ -360,6 +360,7 @@ def _train(module: _Module, where: Path, hardware: Hardware) -> None:
         enable_autolog_hparams=False,
         limit_val_batches=0,
         reload_dataloaders_every_n_epochs=1,
+        use_distributed_sampler=False,  # every process takes its rows of the same batch
         deterministic=which.type == "cpu",
         default_root_dir=where,
         log_every_n_steps=10,

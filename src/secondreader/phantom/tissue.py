@@ -265,10 +265,13 @@ def _fibres(
     net = _enlarged_to(smooth_field(rng, _part(shape), 2 * GRID_MM, (2.6, 3.2)), shape)
     total += 1.6 * ridges(net, 0.10) * np.exp(np.float32(0.8) * patchy - np.float32(0.3))
     total *= np.float32(breast.fibres)
-    # Fine stroma is everywhere, much the same in all women.
-    fine = 3.0 * ridges(_strands(rng, (1.2, 4.5), polar), 0.20)
+    # Fine stroma is everywhere, much the same in all women; fat between it is as fine, and dark.
+    fine = 2.3 * ridges(_strands(rng, (1.2, 4.5), polar), 0.20)
+    fine -= 1.1 * ridges(_strands(rng, (1.4, 5.0), polar), 0.20)
     fine += 3.6 * ridges(_strands(rng, (0.65, 2.4), polar), 0.22)
-    fine += 2.6 * ridges(smooth_field(rng, shape, GRID_MM, (0.9, 1.1)), 0.18)
+    fine -= 3.4 * ridges(_strands(rng, (0.7, 2.2), polar), 0.22)
+    net = smooth_field(rng, shape, GRID_MM, (0.9, 1.1))
+    fine += 1.6 * ridges(net, 0.18) - 1.1 * ridges(net - 0.7, 0.18)
     total += fine * np.exp(np.float32(0.25) * patchy)
     haze = _fan(rng, polar, 3.0, 25.0, 1.5)
     total += np.clip(2.5 + 1.6 * haze, 0, None)

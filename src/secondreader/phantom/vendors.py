@@ -104,7 +104,7 @@ def _film(model: str, pitch_mm: float, bits: int) -> Vendor:
         electronic=0.0,
         scatter=0.28,
         display=Display(0.0, 0.0, 1.0, 1.0, 1.0),
-        film=Film(base=0.2, span=3.6, slope=3.4, grain=0.035, scanned=3.2),
+        film=Film(base=0.2, span=3.6, slope=3.4, grain=0.05, scanned=3.2),
     )
 
 
