@@ -2,7 +2,7 @@
 
 A README names a table between ``<!-- figures STUDY TABLE -->`` and ``<!-- end of figures -->``; what
 stands between is made from ``figures/STUDY/*.json``. ``--check`` writes nothing and fails where the
-two differ.
+two differ. ``<!-- phantom NAME -->`` is a table of `phantom_tables`, from ``figures/phantom/``.
 """
 
 from __future__ import annotations
@@ -11,12 +11,15 @@ import re
 import sys
 from pathlib import Path
 
+from phantom_tables import table as phantom_table
+
 from secondreader import studies
 from secondreader.studies import run
 from secondreader.studies.show import beside
 
 ROOT = Path(__file__).parent.parent
 MARKED = re.compile(r"(<!-- figures (\S+) (\S+) -->\n)(.*?)(<!-- end of figures -->)", re.DOTALL)
+PHANTOM = re.compile(r"(<!-- phantom (\S+) -->\n)(.*?)(<!-- end of figures -->)", re.DOTALL)
 
 
 def filled(text: str) -> str:
@@ -27,7 +30,13 @@ def filled(text: str) -> str:
         stored = run.stored(ROOT / "figures", study)
         return f"{found[1]}{beside(study, found[3], stored).strip()}\n{found[4]}"
 
-    return MARKED.sub(table, text)
+    text = MARKED.sub(table, text)
+    return PHANTOM.sub(
+        lambda found: (
+            f"{found[1]}{phantom_table(ROOT / 'figures' / 'phantom', found[2])}{found[4]}"
+        ),
+        text,
+    )
 
 
 def main() -> None:

@@ -125,7 +125,8 @@ def _place(rng: np.random.Generator, breast: Breast) -> tuple[float, float, floa
     """Draw a place in the parenchyma, 8 mm or more from the skin in both views."""
     low = -BEHIND_MM + 4 if rng.random() < _BEHIND else 3.0
     high = 0.0 if low < 0 else 0.9 * breast.depth_mm
-    spread = np.array([0.24 * breast.depth_mm, 0.26 * breast.half_mm, 0.26 * breast.half_mm])
+    # Wider than the parenchyma itself: many lesions lie at its border.
+    spread = np.array([0.32 * breast.depth_mm, 0.40 * breast.half_mm, 0.40 * breast.half_mm])
     place = np.array(breast.centre_mm)
     for _ in range(200):
         place = np.array(breast.centre_mm) + rng.normal(0, 1, 3) * spread

@@ -63,9 +63,9 @@ _SPREAD = {"grouped": (0.75, 0.31), "linear": (0.12, 0.60), "segmental": (0.13, 
 CONSPICUITY: dict[Kind, tuple[float, float]] = {
     Kind.CALCIFICATION_CLUSTER: (1.15, 0.55),
     Kind.MICROCALCIFICATION: (1.0, 0.25),
-    Kind.MASS: (3.2, 0.45),
-    Kind.ARCHITECTURAL_DISTORTION: (1.6, 0.40),
-    Kind.ASYMMETRY: (1.5, 0.40),
+    Kind.MASS: (2.3, 0.5),
+    Kind.ARCHITECTURAL_DISTORTION: (1.3, 0.40),
+    Kind.ASYMMETRY: (1.2, 0.40),
 }
 """Median and spread (of the logarithm) of the lognormal that conspicuity is drawn from, by kind."""
 

@@ -1,0 +1,136 @@
+"""Named sets are the same from their name, and their images are made when they are opened."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+from secondreader import phantom, sources
+from secondreader.domain import Part, Refused, SecondReaderError
+from secondreader.formats import FileRef
+from secondreader.phantom.recipe import mammogram
+from secondreader.phantom.sets import SETS, named, women
+from secondreader.phantom.store import lazy_set
+
+
+def test_bench_is_a_third_each_in_every_part_and_the_small_one_is_its_beginning():
+    whole, small = (list(women(SETS[name])) for name in ("bench-1", "bench-1-small"))
+    for part, count, first in ((Part.TRAIN, 200, 100), (Part.TEST, 300, 80)):
+        own = [w for w in whole if w.part is part]
+        assert len(own) == count
+        numbers = [sum(w.contents is c for w in own) for c in phantom.Contents]
+        assert max(numbers) - min(numbers) <= 1
+        assert [w for w in small if w.part is part] == own[:first]
+    assert len({w.index for w in whole}) == len(whole) == 700
+
+
+def test_a_suffix_is_another_system_for_the_same_women():
+    _, chosen, vendor = named("bench-1:ge")
+    assert [w.contents for w in women(chosen, vendor)] == [w.contents for w in women(chosen)]
+    assert {w.vendor for w in women(chosen, vendor)} == {"ge"}
+    for wrong in ("bench-9", "tiny:canon", ""):
+        with pytest.raises(SecondReaderError, match="expected"):
+            named(wrong)
+
+
+def test_screening_has_about_six_cancers_in_a_thousand():
+    drawn = [w.contents for w in women(SETS["screening-1"])]
+    assert len(drawn) == 10_000
+    assert 35 <= drawn.count(phantom.Contents.MALIGNANT) <= 90
+
+
+@pytest.mark.slow
+def test_mordang_has_as_many_calcifications_as_the_paper():
+    # Counted again, part by part, over a much smaller demand: the rule is the same.
+    from dataclasses import replace
+
+    few = replace(SETS["mordang-1"], calcifications=((Part.TRAIN, 60), (Part.TEST, 30)))
+    listed = list(women(few))
+    held = {Part.TRAIN: 0, Part.TEST: 0}
+    for w in listed:
+        made = phantom.exam_truth(few.seed, w.index, vendor=w.vendor, contents=w.contents)
+        held[w.part] += sum(t.part_of is not None for i in made.images for t in i.truth)
+    assert held[Part.TRAIN] >= 60 and held[Part.TEST] >= 30
+    assert {w.vendor for w in listed} <= {"hologic", "ge", "siemens"}
+    assert not {w.index for w in listed if w.part is Part.TRAIN} & {
+        w.index for w in listed if w.part is Part.TEST
+    }
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return lazy_set(tmp_path_factory.mktemp("sets"), "tiny")
+
+
+def test_its_truth_is_there_before_any_image_and_reads_as_a_data_set(root):
+    records = sources.load_all([f"phantom={root}"])[0].records
+    assert len(records) == 27 * 4
+    assert {r.part for r in records} == set(Part)
+    assert not list(root.parent.rglob("*.jls"))
+    assert lazy_set(root.parent.parent, "tiny") == root  # whole: left alone
+
+
+def test_an_image_is_made_once_and_is_what_the_exam_has(root):
+    loaded = sources.load_all([f"phantom={root}"])
+    images = sources.images_of(loaded)
+    record = images.records[5]
+    first = images.open(record)
+    kept = list(root.parent.rglob("*.jls"))
+    assert len(kept) == 1
+    written = kept[0].stat().st_mtime_ns
+    second = images.open(record)
+    assert kept[0].stat().st_mtime_ns == written
+    assert (first.pixels == second.pixels).all()
+    told = json.loads((root / record.path).read_text())
+    made = phantom.exam(
+        told["seed"],
+        told["index"],
+        vendor=told["vendor"],
+        contents=phantom.Contents(told["contents"]),
+    )
+    image = next(
+        i for i in made.images if (i.laterality, i.view) == (record.laterality, record.view)
+    )
+    assert (np.rint(first.pixels * 255) == image.stored).all()
+    kept[0].write_bytes(kept[0].read_bytes()[:100])  # cut off: made again
+    assert (images.open(record).pixels == first.pixels).all()
+
+
+def test_a_recipe_of_another_version_is_refused(root, tmp_path):
+    told = json.loads(next(root.rglob("*.phantom")).read_text())
+    for change, words in (
+        ({"schema": "secondreader.phantom/9"}, "expected"),
+        ({"view": "X"}, "recipe"),
+    ):
+        file = tmp_path / "a.phantom"
+        file.write_text(json.dumps(told | change))
+        state = os.stat(file)  # noqa: PTH116
+        with pytest.raises(Refused, match=words):
+            mammogram(FileRef(0, str(tmp_path), "a.phantom", state.st_size, state.st_mtime_ns))
+
+
+def test_a_written_set_has_parts_and_the_same_truth_as_the_lazy_one(root, tmp_path, monkeypatch):
+    from dataclasses import replace
+
+    from secondreader.phantom import sets
+
+    few = replace(SETS["tiny"], parts=((Part.TRAIN, 1), (Part.TEST, 1)))
+    monkeypatch.setitem(sets.SETS, "tiny", few)
+    phantom.write_set(tmp_path / "s", "tiny")
+    truth = json.loads((tmp_path / "s" / "exam-00000" / "truth.json").read_text())
+    lazy = json.loads((root / "exam-00000" / "truth.json").read_text())
+    assert truth["part"] == "train"
+    assert [i["lesions"] for i in truth["images"]] == [i["lesions"] for i in lazy["images"]]
+
+
+def test_two_processes_write_what_one_writes(tmp_path):
+    for workers in (1, 2):
+        phantom.write_exams(
+            tmp_path / str(workers), exams=2, seed=3, vendor="film", workers=workers
+        )
+    one, two = (
+        {p.relative_to(tmp_path / n): p.read_bytes() for p in (tmp_path / n).rglob("*.*")}
+        for n in "12"
+    )
+    assert one == two
