@@ -61,9 +61,9 @@ PREDICTIVE: dict[Kind, dict[str, tuple[float, float]]] = {
 _SPREAD = {"grouped": (0.75, 0.31), "linear": (0.12, 0.60), "segmental": (0.13, 0.62)}
 
 CONSPICUITY: dict[Kind, tuple[float, float]] = {
-    Kind.CALCIFICATION_CLUSTER: (1.15, 0.55),
+    Kind.CALCIFICATION_CLUSTER: (1.25, 0.55),
     Kind.MICROCALCIFICATION: (1.0, 0.25),
-    Kind.MASS: (2.3, 0.5),
+    Kind.MASS: (2.7, 0.5),
     Kind.ARCHITECTURAL_DISTORTION: (1.3, 0.40),
     Kind.ASYMMETRY: (1.2, 0.40),
 }
