@@ -79,6 +79,23 @@ def test_killed_and_called_again_it_ends_with_the_same_weights(environment, trai
 
 
 @pytest.mark.slow
+def test_ctrl_c_ends_it_in_one_line_and_the_run_is_kept(environment, trained, tmp_path):
+    words = [*COMMAND, "-o", str(tmp_path / "r")]
+    running = subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True)
+    last = tmp_path / "r" / "stages" / "proposals" / "last.ckpt"
+    for _ in range(1200):
+        if last.is_file() or running.poll() is not None:
+            break
+        time.sleep(0.02)
+    running.send_signal(signal.SIGINT)
+    _, told = running.communicate()
+    assert running.returncode == 130
+    assert "the same command goes on from here" in told
+    assert "Traceback" not in told
+    assert last.is_file()
+
+
+@pytest.mark.slow
 def test_another_configuration_does_not_go_on_in_the_same_folder(environment, trained):
     done = run([*COMMAND, "--set", "width=9", "-o", str(trained)], environment)
     assert done.returncode == 1

@@ -86,6 +86,8 @@ def train(
     with resumable(), progress("images", quiet) as show:
         folder = training.run(planned, out, overwrite=overwrite, progress=show, on_note=say)
     if not quiet:
+        for stage in training.stages(out):
+            say(stage)
         say(f"model: {folder}; read with: secondreader read INPUT -o OUT --model {out}")
 
 

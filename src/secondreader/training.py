@@ -35,7 +35,7 @@ from secondreader.methods import method
 from secondreader.scoring import Chosen, measure_readings, read_records, scored
 from secondreader.sources import images_of
 
-__all__ = ["Training", "counts", "plan", "run"]
+__all__ = ["Training", "counts", "plan", "run", "stages"]
 
 _RATES = (0.25, 0.5, 1.0)
 _POINTS = "fpi-{rate:g}"
@@ -169,6 +169,18 @@ def run(
         if first_process():
             _finish(training, own, run_dir, folder, progress, on_note)
     return folder
+
+
+def stages(run_dir: Path) -> list[str]:
+    """Return a line on each finished stage: its best figure, and what loader and training gave."""
+    lines = []
+    for file in sorted(run_dir.glob("stages/*/done.json")):
+        told = json.loads(file.read_text(encoding="utf-8"))
+        lines.append(
+            f"stage {file.parent.name}: best {told['figure']:.4g} at step {told['step']}; "
+            f"{told['loader']:.4g} images/s from the loader alone, {told['training']:.4g} in training"
+        )
+    return lines
 
 
 def _finish(

@@ -22,7 +22,9 @@ def jpegls_bytes(stored: np.ndarray) -> bytes:
     small = stored.astype(np.uint8) if stored.size and int(stored.max()) < 256 else stored
     try:
         return bytes(jpeg_ls.encode_array(np.ascontiguousarray(small)))
-    except RuntimeError:  # it gives what it makes no more room than the values took: noise wants more
+    except (
+        RuntimeError
+    ):  # it gives what it makes no more room than the values took: noise wants more
         return png_bytes(small)
 
 

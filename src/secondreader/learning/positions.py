@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Positions", "draw", "in_chunks", "of_masks", "of_points"]
+__all__ = ["Positions", "draw", "hardest", "in_chunks", "of_masks", "of_points"]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -85,3 +85,25 @@ def in_chunks(positions: Positions, size: int) -> Iterator[np.ndarray]:
     """Yield all positions in order, (n, 3) with n at most ``size``."""
     for low in range(0, len(positions), size):
         yield positions.at(np.arange(low, min(low + size, len(positions))))
+
+
+def hardest(where: np.ndarray, scores: np.ndarray, most: int, images: int) -> Positions:
+    """Return the highest-scoring positions of each image: the negatives that a network likes best.
+
+    Parameters
+    ----------
+    where
+        (n, 3) of (image, row, col).
+    scores
+        (n,); of equal ones the first is taken.
+    most
+        How many of an image.
+    images
+        How many images there are.
+    """
+    chosen = []
+    for image in range(images):
+        own = np.flatnonzero(where[:, 0] == image)
+        best = own[np.argsort(-scores[own], kind="stable")[:most]]
+        chosen.append(where[best, 1:].astype(np.float64))
+    return of_points(chosen)

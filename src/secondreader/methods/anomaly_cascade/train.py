@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from secondreader.learning.model_folder import save_model
 from secondreader.learning.patches import balanced, cut_out, generator, names
 from secondreader.learning.positions import Positions, of_masks, of_points
 from secondreader.learning.prepared import Prepared, prepared
+from secondreader.learning.watching import bar
 from secondreader.methods.anomaly_cascade.config import Config
 from secondreader.methods.anomaly_cascade.losses import objective, suspicion
 from secondreader.methods.anomaly_cascade.network import UNet
@@ -57,7 +58,8 @@ def train(
     SecondReaderError
         If there is no calcification, or training fails.
     """
-    own, held = patches(train, config), patches(val, config)
+    with bar("preparing images", hardware) as progress:
+        own, held = (patches(images, config, progress) for images in (train, val))
     network = UNet(config.width)
     torch.manual_seed(config.seed)
     network.apply(_drawn_anew)
@@ -136,11 +138,15 @@ class _Preparation:
         return prepare(mammogram, self.config)
 
 
-def patches(images: ImageSet, config: Config) -> Patches:
+def patches(
+    images: ImageSet,
+    config: Config,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Patches:
     """Prepare a set's images, and say where patches may be cut."""
     told = config.model_dump_json(include={"spacing_mm", "coarsest_mm", "depth"})
     key = f"{NAME}/1/{hashlib.sha256(told.encode()).hexdigest()[:12]}"
-    ready = prepared(images, _Preparation(config), key)
+    ready = prepared(images, _Preparation(config), key, progress=progress)
     centres, truth, ignored, free = [], [], [], []
     for index in range(len(ready)):
         pixels = ready.pixels(index)
