@@ -182,8 +182,10 @@ def test_what_is_written_reads_as_what_was_made(exam, tmp_path):
 
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs dciodvfy (dicom3tools)")
 def test_the_files_are_valid_dicom(exam, tmp_path):
-    phantom.write_exam(tmp_path, exam)
-    for file in tmp_path.glob("*.dcm"):
+    phantom.write_exam(tmp_path / "film", exam)
+    raw = phantom.exam(2, 0, vendor="ge", intent=Intent.FOR_PROCESSING)
+    phantom.write_exam(tmp_path / "raw", raw)
+    for file in tmp_path.rglob("*.dcm"):
         told = subprocess.run(["dciodvfy", file], capture_output=True, text=True, check=False)
         assert "Error" not in told.stderr + told.stdout
 

@@ -104,7 +104,7 @@ def dicom_bytes(
     _describe_exposure(ds, spacing_mm, film, thickness_mm)
     _describe_pixels(ds, stored, bits, intent, window, intensity)
     if inverse:
-        ds.PhotometricInterpretation = "MONOCHROME1"
+        ds.PhotometricInterpretation, ds.PresentationLUTShape = "MONOCHROME1", "INVERSE"
     stream = io.BytesIO()
     ds.save_as(stream, enforce_file_format=True)
     return stream.getvalue()
@@ -172,11 +172,11 @@ def _describe_pixels(
     ds.Rows, ds.Columns = stored.shape
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, bits, bits - 1, 0
     ds.PixelIntensityRelationship, ds.PixelIntensityRelationshipSign = intensity
+    ds.PresentationLUTShape = "IDENTITY"
     ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = "0", "1", "US"
     if intent is Intent.FOR_PRESENTATION:
         full = 2**bits
         centre, width = window or (full / 2, full)
-        ds.PresentationLUTShape = "IDENTITY"
         ds.WindowCenter, ds.WindowWidth = f"{centre:.10g}", f"{width:.10g}"
         ds.VOILUTFunction = "LINEAR"
     ds.PixelData = np.ascontiguousarray(stored, "<u2").tobytes()
