@@ -19,7 +19,7 @@ from secondreader.phantom.exam import exam_image
 from secondreader.phantom.vendors import VENDORS
 from secondreader.sources import images_of, load_all
 
-SEED, TILE = 990_003, 300
+SEED, TILE = 990_003, 220
 
 
 def tile(

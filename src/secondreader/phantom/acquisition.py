@@ -66,7 +66,8 @@ def acquire(
     if vendor.film is not None:
         # Exposure control sees the fat between the glands too, and its longest exposure is limited.
         fat = tissue.paddle * attenuation(Material.ADIPOSE, vendor.energy_kev)
-        return film_values(seen / air * np.exp(0.35 * middle + 0.65 * fat), vendor, rng)
+        exposure = seen / air * np.exp(0.35 * middle + 0.65 * fat)
+        return film_values(exposure, breast, vendor, rng)
     if intent is Intent.FOR_PROCESSING:
         full = 2**PROCESSING_BITS - 1
         linear: np.ndarray = np.clip(np.rint(50 + seen * (0.18 * full / quanta)), 0, full)

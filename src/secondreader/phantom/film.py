@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from secondreader.phantom.vendors import Film, Vendor
@@ -10,13 +11,17 @@ from secondreader.phantom.vendors import Film, Vendor
 __all__ = ["film_values"]
 
 
-def film_values(exposure: np.ndarray, vendor: Vendor, rng: np.random.Generator) -> np.ndarray:
+def film_values(
+    exposure: np.ndarray, breast: np.ndarray, vendor: Vendor, rng: np.random.Generator
+) -> np.ndarray:
     """Expose, develop and scan a film.
 
     Parameters
     ----------
     exposure
         (rows, cols) float32, 1 where exposure control aims.
+    breast
+        (rows, cols) bool: where no mark is laid.
     vendor
         A film system.
     rng
@@ -33,6 +38,7 @@ def film_values(exposure: np.ndarray, vendor: Vendor, rng: np.random.Generator) 
     density += _grain(density, film, vendor.pitch_mm, rng)
     shown = 1 - np.clip(density / film.scanned, 0, 1)
     _add_dirt(shown, vendor.pitch_mm, rng)
+    _add_marks(shown, breast, vendor.pitch_mm, rng)
     stored: np.ndarray = np.rint(np.clip(shown, 0, 1) * (2**vendor.bits - 1)).astype(np.uint16)
     return stored
 
@@ -75,3 +81,35 @@ def _add_dirt(shown: np.ndarray, pitch_mm: float, rng: np.random.Generator) -> N
         c = np.rint(across + steps * np.cos(angle)).astype(int)
         keep = (r >= 0) & (c >= 0) & (r < rows) & (c < cols)
         shown[r[keep], c[keep]] += np.float32(rng.uniform(0.03, 0.12))
+
+
+def _add_marks(
+    shown: np.ndarray, breast: np.ndarray, pitch_mm: float, rng: np.random.Generator
+) -> None:
+    """Add what technicians and scanners leave: a lead label, a number, a film edge; in place."""
+    rows, cols = shown.shape
+    if rng.random() < 0.6:
+        high, wide = round(rng.uniform(9, 20) / pitch_mm), round(rng.uniform(9, 13) / pitch_mm)
+        top = round(rng.uniform(0, 12) / pitch_mm)
+        left = cols - wide - round(rng.uniform(1, 12) / pitch_mm)
+        place = np.s_[max(top, 0) : top + high, max(left, 0) : max(left, 0) + wide]
+        words = str(rng.choice(["R\nML", "L\nML", "R CC", "L CC", "MED", "L\nOBL"]))
+        label = _lettered(shown[place].shape, words, inked=rng.random() < 0.7)
+        if label.size and not breast[place].any():
+            shown[place] = np.maximum(shown[place], label)
+    if rng.random() < 0.35:  # the light of the scanner's bed, past the edge of the film
+        strip = max(round(rng.uniform(0.4, 3) / pitch_mm), 1)
+        lean = np.rint(np.linspace(0, rng.uniform(-1, 1) / pitch_mm, rows)).astype(int)
+        edge = np.arange(cols)[None, :] >= cols - strip + lean[:, None]
+        shown[edge & ~breast] = np.float32(rng.uniform(0.88, 1.0))
+
+
+def _lettered(shape: tuple[int, ...], words: str, *, inked: bool) -> np.ndarray:
+    """Return a label (rows, cols) float32: black letters on white, or white ones alone."""
+    if min(shape, default=0) < 8:
+        return np.zeros((0, 0), np.float32)
+    small = Image.new("L", (30, 40), 0)
+    ImageDraw.Draw(small).multiline_text((2, 4), words, fill=255)
+    letters = np.asarray(small.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)) / 255
+    label: np.ndarray = 0.97 * (1 - letters) if inked else 0.75 * letters
+    return label.astype(np.float32)
