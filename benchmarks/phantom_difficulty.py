@@ -154,13 +154,16 @@ def curve(images: list[ScoredImage], rule: str, resamples: int) -> dict[str, obj
 def main() -> None:
     """Read both, draw both."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True, help="mini_mias=ROOT")
+    parser.add_argument("--data", help="mini_mias=ROOT; without it, only draw OUT/difficulty.json")
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--women", type=int, default=120)
     parser.add_argument("--scale", type=float, nargs="*", default=[1.0])
     parser.add_argument("--resamples", type=int, default=1000)
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
+    if asked.data is None:
+        draw(json.loads((asked.out / "difficulty.json").read_text()), asked.out)
+        return
     kept = asked.out / "real.json"
     rules = {"cluster": "cluster", "mass": "centre_in_region"}
     if kept.is_file():
@@ -174,35 +177,36 @@ def main() -> None:
         "women": asked.women,
         "film": real,
     }
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4), constrained_layout=True)
     for scale in asked.scale:
         made = read(phantom_films(asked.women, scale))
-        for axis, (what, rule) in zip(axes, rules.items(), strict=True):
+        for what, rule in rules.items():
             got = curve(made[what], rule, asked.resamples)
             told[f"phantom x {scale:g} {what}"] = got
             gap = float(np.mean(np.array(got["sensitivity"]) - np.array(real[what]["sensitivity"])))
             print(f"scale {scale:g} {what}: film {real[what]['sensitivity']}")
             print(f"  phantom {got['sensitivity']}, mean difference {gap:+.3f}")
-            axis.errorbar(
-                RATES,
-                got["sensitivity"],
-                np.abs([np.subtract(got["sensitivity"], got["low"]), np.subtract(got["high"], got["sensitivity"])]),
-                label=f"film phantom x {scale:g} (n = {got['lesions']})",
-                capsize=2,
-            )  # fmt: skip
-    for axis, what in zip(axes, rules, strict=True):
-        axis.plot(
-            RATES,
-            real[what]["sensitivity"],
-            "k-o",
-            label=f"mini-MIAS (n = {real[what]['lesions']})",
-        )
-        axis.fill_between(RATES, real[what]["low"], real[what]["high"], color="k", alpha=0.12)
+    (asked.out / "difficulty.json").write_text(json.dumps(told, indent=1) + "\n")
+    draw(told, asked.out)
+
+
+def draw(told: dict[str, object], out: Path) -> None:
+    """Draw what `difficulty.json` holds."""
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4), constrained_layout=True)
+    for axis, what in zip(axes, ("cluster", "mass"), strict=True):
+        film = told["film"][what]
+        axis.plot(RATES, film["sensitivity"], "k-o", label=f"mini-MIAS (n = {film['lesions']})")
+        axis.fill_between(RATES, film["low"], film["high"], color="k", alpha=0.12)
+        for name in (key for key in told if key.startswith("phantom") and key.endswith(what)):
+            got = {key: np.array(value) for key, value in told[name].items()}
+            reach = [got["sensitivity"] - got["low"], got["high"] - got["sensitivity"]]
+            label = f"film {name} (n = {told[name]['lesions']})"
+            axis.errorbar(RATES, got["sensitivity"], np.abs(reach), label=label, capsize=2)
         axis.set(xscale="log", ylim=(0, 1), title=what, xlabel="false positives per normal film")
+        axis.set_xticks(RATES, [f"{rate:g}" for rate in RATES])
+        axis.minorticks_off()
         axis.set_ylabel("sensitivity")
         axis.legend(fontsize=8)
-    figure.savefig(asked.out / "difficulty.png", dpi=110)
-    (asked.out / "difficulty.json").write_text(json.dumps(told, indent=1) + "\n")
+    figure.savefig(out / "difficulty.png", dpi=110)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from secondreader.domain import (
     SecondReaderError,
     View,
 )
+from secondreader.evaluation import calibration
 from secondreader.reading import Model, exam_reading, load_model, load_models, view_reading
 
 EVERYTHING = frozenset({*Intent, None})
@@ -117,3 +118,23 @@ def test_a_model_knows_where_its_operating_points_were_chosen():
     loaded = load_model("spot_filter", "fpi-1")
     assert loaded.at == "fpi-1"
     assert all("mini-MIAS" in point.chosen_on for point in loaded.points)
+
+
+def test_a_score_becomes_a_probability_at_the_levels_that_were_calibrated():
+    scores = np.array([0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    fitted = calibration.fit("platt", scores, scores > 0.5, np.arange(6))
+    reader = Always(score=0.8)
+    sure = Model(reader.name, "", reader, (), None, {"image": fitted, "exam": fitted})
+    view = read([sure], image())
+    wanted = float(calibration.apply(fitted, np.array([0.8]))[0])
+    assert view.scores[0].probability == pytest.approx(wanted)
+    exam = exam_reading("e", None, [view], [sure])
+    assert exam.breasts[0].scores[0].probability is None
+    assert exam.scores[0].probability == pytest.approx(wanted)
+    refused = read([Model("x", "", Always(fails=True), (), None, {"image": fitted})], image())
+    assert refused.scores[0].probability is None
+
+
+def test_a_method_with_weights_asks_for_a_model_folder():
+    with pytest.raises(SecondReaderError, match="make one with: secondreader train"):
+        load_model("anomaly_cascade")

@@ -26,6 +26,8 @@ __all__ = [
     "exam_score",
     "non_maximum_suppression",
     "peaks",
+    "spacing_refusal",
+    "with_clusters",
 ]
 
 
@@ -219,3 +221,59 @@ def breast_score(scores: Sequence[float | None]) -> float | None:
 def exam_score(scores: Sequence[float | None]) -> float | None:
     """Return the largest score that is known, ``None`` where none is."""
     return max((score for score in scores if score is not None), default=None)
+
+
+def with_clusters(
+    source: np.ndarray,
+    scores: np.ndarray,
+    spacing_mm: tuple[float, float],
+    *,
+    least: int,
+    area_mm2: float,
+    wide_mm: float,
+) -> tuple[tuple[Detection, ...], float]:
+    """Return microcalcifications and their clusters as detections, and an image's score.
+
+    Parameters
+    ----------
+    source
+        (n, 2) in source pixels.
+    scores
+        (n,).
+    spacing_mm
+        Pixel pitch of the source.
+    least, area_mm2
+        Of a cluster, see `clusters`.
+    wide_mm
+        Diameter that a calcification is drawn with.
+
+    Returns
+    -------
+    tuple of Detection, float
+        Clusters, highest first, then calcifications; the score of the best cluster, 0 without one.
+    """
+    groups = cluster_detections(source, scores, spacing_mm, least=least, area_mm2=area_mm2)
+    radius = wide_mm / 2 / spacing_mm[0]
+    points = tuple(
+        Detection(Kind.MICROCALCIFICATION, Circle(float(r), float(c), radius), float(score))
+        for (r, c), score in zip(source, scores, strict=True)
+    )
+    return groups + points, groups[0].score if groups else 0.0
+
+
+def spacing_refusal(
+    name: str, spacing_mm: tuple[float, float] | None, coarsest_mm: float
+) -> tuple[str, str] | None:
+    """Return why a detector of calcifications does not read an image of this pixel size, or None."""
+    if spacing_mm is None:
+        return (
+            "no-spacing",
+            f"{name} works in millimetres: the image states no pixel size; "
+            "give it with --spacing-mm",
+        )
+    if max(spacing_mm) > coarsest_mm:
+        return (
+            "too-coarse",
+            f"{name}: got pixels of {max(spacing_mm):g} mm, expected {coarsest_mm:g} mm or less",
+        )
+    return None

@@ -26,6 +26,7 @@ __all__ = [
     "normalise",
     "orient",
     "resample",
+    "strongest",
     "to_spacing",
 ]
 
@@ -265,6 +266,26 @@ def resample(
     picture = Image.fromarray(np.ascontiguousarray(pixels, np.float32), "F")
     resized = picture.resize((cols, rows), Image.Resampling.BILINEAR, box=box)
     return np.asarray(resized), geometry.resample(frame, (rows, cols), scale)
+
+
+def strongest(values: np.ndarray, frame: Frame, longest: int = 512) -> tuple[np.ndarray, Frame]:
+    """Shrink a map to at most ``longest`` pixels, keeping the highest value of each block.
+
+    Parameters
+    ----------
+    values
+        (rows, cols), 0 or more.
+    frame
+        Where the map lies.
+    longest
+        Pixels of the longer side.
+    """
+    block = max(-(-max(values.shape) // longest), 1)
+    rows, cols = -(-values.shape[0] // block), -(-values.shape[1] // block)
+    rest = (rows * block - values.shape[0], cols * block - values.shape[1])
+    padded = np.pad(values, ((0, rest[0]), (0, rest[1])))
+    highest = padded.reshape(rows, block, cols, block).max(axis=(1, 3))
+    return highest, geometry.resample(frame, (rows, cols), (block, block))
 
 
 def to_spacing(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from secondreader.learning.fit import Batch
-from secondreader.learning.hardware import Hardware, device, precision
+from secondreader.learning.hardware import Hardware, device, memory_gb, precision
 
 __all__ = ["Cost", "step_cost"]
 
@@ -50,14 +50,4 @@ def step_cost(
         times.append(time.perf_counter() - start)
         network.zero_grad(set_to_none=True)
     count = sum(p.numel() for p in network.parameters())
-    return Cost(stage, min(times[1:]), steps, _highest(where), count / 1e6)
-
-
-def _highest(where: torch.device) -> float:
-    if where.type == "cuda":
-        return float(torch.cuda.max_memory_allocated(where)) / 1e9
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0.0
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return Cost(stage, min(times[1:]), steps, memory_gb(where), count / 1e6)

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from secondreader.domain import SecondReaderError
-from secondreader.learning.hardware import Hardware, device, precision
+from secondreader.learning.hardware import Hardware, device, memory_gb, precision
 from secondreader.learning.run_folder import write_whole
 
 __all__ = ["Batch", "FitSettings", "Fitted", "fit"]
@@ -272,7 +272,7 @@ class _Module(LightningModule):
             schedule.step()
         self.shown = (self.shown[0] + rows * self.trainer.world_size, self.shown[1])
         seconds = max(time.perf_counter() - self.shown[1], 1e-9)
-        figures = {"loss": total, "images/s": self.shown[0] / seconds, "GB": _memory(self.device)}
+        figures = {"loss": total, "images/s": self.shown[0] / seconds, "GB": memory_gb(self.device)}
         self.log_dict(figures, prog_bar=True, on_step=True, rank_zero_only=True)
 
     def on_train_epoch_end(self) -> None:
@@ -413,17 +413,6 @@ def _pieces(batch: Batch, count: int) -> list[Batch]:
 
 def _rows(batch: Batch) -> int:
     return next(len(values) for values in batch.values())
-
-
-def _memory(where: torch.device) -> float:
-    """Return GB in use: of the device, or of this process at its highest."""
-    if where.type == "cuda":
-        return float(torch.cuda.memory_allocated(where)) / 1e9
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0.0
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 def _loader_rate(batches: Callable[[int], Batch], seconds: float = 1.0) -> float:

@@ -10,7 +10,7 @@ import torch
 
 from secondreader.domain import SecondReaderError
 
-__all__ = ["Hardware", "device", "first_process", "precision"]
+__all__ = ["Hardware", "device", "first_process", "memory_gb", "precision"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,3 +96,14 @@ def _has_bf16(where: torch.device) -> bool:
     if where.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     return where.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
+
+
+def memory_gb(where: torch.device) -> float:
+    """Return the most GB that were in use: of a GPU, else of this process; 0 where nobody knows."""
+    if where.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(where)) / 1e9
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0.0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from secondreader import geometry, imaging
+from secondreader import detections, geometry, imaging
 from secondreader.domain import Frame, Kind, Lesion, Mammogram, Mask, Pathology
 from secondreader.methods.anomaly_cascade.config import Config
 
@@ -18,19 +18,7 @@ _LEAST = 16  # pixels each way
 
 def refusal(mammogram: Mammogram, config: Config) -> tuple[str, str] | None:
     """Return why an image is not read, as (code, reason)."""
-    if mammogram.spacing_mm is None:
-        return (
-            "no-spacing",
-            "anomaly_cascade works in millimetres: the image states no pixel size; "
-            "give it with --spacing-mm",
-        )
-    if max(mammogram.spacing_mm) > config.coarsest_mm:
-        return (
-            "too-coarse",
-            f"anomaly_cascade: got pixels of {max(mammogram.spacing_mm):g} mm, "
-            f"expected {config.coarsest_mm:g} mm or less",
-        )
-    return None
+    return detections.spacing_refusal("anomaly_cascade", mammogram.spacing_mm, config.coarsest_mm)
 
 
 def prepare(mammogram: Mammogram, config: Config) -> tuple[np.ndarray, Frame] | None:

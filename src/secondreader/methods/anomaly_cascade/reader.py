@@ -7,15 +7,11 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from secondreader import detections, geometry
+from secondreader import detections, geometry, imaging
 from secondreader.domain import (
-    Circle,
-    Detection,
-    Frame,
     Heatmap,
     ImageReading,
     Intent,
-    Kind,
     Mammogram,
     SecondReaderError,
 )
@@ -28,7 +24,6 @@ from secondreader.methods.anomaly_cascade.proposals import proposals, suspicion_
 __all__ = ["NAME", "AnomalyCascade", "load"]
 
 NAME = "anomaly_cascade"
-_LONGEST = 512  # pixels of a heatmap
 
 
 class AnomalyCascade:
@@ -53,21 +48,18 @@ class AnomalyCascade:
         positions, scores = proposals(suspicious, _looked_at(prepared, self.config), self.config)
         assert mammogram.spacing_mm is not None
         source = geometry.to_source(frame, positions)
-        groups = detections.cluster_detections(
+        found, score = detections.with_clusters(
             source,
             scores,
             mammogram.spacing_mm,
             least=self.config.cluster_least,
             area_mm2=self.config.cluster_mm2,
+            wide_mm=self.config.point_mm,
         )
-        radius = self.config.point_mm / 2 / mammogram.spacing_mm[0]
-        points = tuple(
-            Detection(Kind.MICROCALCIFICATION, Circle(float(r), float(c), radius), float(score))
-            for (r, c), score in zip(source, scores, strict=True)
-        )
-        score = groups[0].score if groups else 0.0
-        heatmap = _heatmap(suspicious / (2 * self.config.cut), frame)
-        return ImageReading(mammogram.source, score, None, groups + points, heatmap)
+        # Twice the threshold is as hot as it gets.
+        highest, grid = imaging.strongest(suspicious / (2 * self.config.cut), frame)
+        heatmap = Heatmap(np.clip(highest, 0, 1).astype(np.float32), grid)
+        return ImageReading(mammogram.source, score, None, found, heatmap)
 
 
 def load(model_dir: Path | None) -> AnomalyCascade:
@@ -95,15 +87,3 @@ def _looked_at(prepared: np.ndarray, config: Config) -> np.ndarray:
     inside = np.pad(prepared > 0, 1, mode="edge")
     deep: np.ndarray = ndimage.distance_transform_edt(inside)[1:-1, 1:-1] > steps
     return deep
-
-
-def _heatmap(values: np.ndarray, frame: Frame) -> Heatmap:
-    """Shrink a map to at most 512 pixels, the strongest of each block."""
-    block = max(-(-max(values.shape) // _LONGEST), 1)
-    rows, cols = -(-values.shape[0] // block), -(-values.shape[1] // block)
-    padded = np.pad(
-        values, ((0, rows * block - values.shape[0]), (0, cols * block - values.shape[1]))
-    )
-    strongest = padded.reshape(rows, block, cols, block).max(axis=(1, 3))
-    grid = geometry.resample(frame, (rows, cols), (block, block))
-    return Heatmap(np.clip(strongest, 0, 1).astype(np.float32), grid)

@@ -15,14 +15,12 @@ from scipy import ndimage
 
 from secondreader import detections, geometry, imaging
 from secondreader.domain import (
-    Circle,
-    Detection,
     Frame,
     Heatmap,
     ImageReading,
     Intent,
-    Kind,
     Mammogram,
+    SecondReaderError,
 )
 
 __all__ = ["Config", "SpotFilter", "load", "prepare"]
@@ -59,7 +57,9 @@ class SpotFilter:
 
     def read(self, mammogram: Mammogram) -> ImageReading:
         """Read one image; its score is that of its best cluster, 0 where it has none."""
-        refused = _refusal(mammogram, self.config)
+        refused = detections.spacing_refusal(
+            self.name, mammogram.spacing_mm, self.config.coarsest_mm
+        )
         prepared = None if refused else prepare(mammogram, self.config)
         if prepared is None:
             refused = refused or (
@@ -79,28 +79,26 @@ class SpotFilter:
         )
         assert mammogram.spacing_mm is not None
         source = geometry.to_source(frame, positions)
-        groups = detections.cluster_detections(
+        found, score = detections.with_clusters(
             source,
             scores,
             mammogram.spacing_mm,
             least=self.config.least,
             area_mm2=self.config.area_mm2,
+            wide_mm=self.config.apart_mm,
         )
-        radius = self.config.apart_mm / 2 / mammogram.spacing_mm[0]
-        spots = tuple(
-            Detection(Kind.MICROCALCIFICATION, Circle(float(r), float(c), radius), float(score))
-            for (r, c), score in zip(source, scores, strict=True)
-        )
-        score = groups[0].score if groups else 0.0
-        return ImageReading(
-            mammogram.source, score, None, groups + spots, _heatmap(response, frame)
-        )
+        # 10 noises are as hot as it gets.
+        highest, grid = imaging.strongest(response, frame)
+        heatmap = Heatmap(np.clip(highest / 10, 0, 1).astype(np.float32), grid)
+        return ImageReading(mammogram.source, score, None, found, heatmap)
 
 
 def load(model_dir: Path | None) -> SpotFilter:
     """Return the reader; it has no weights and takes no folder."""
     if model_dir is not None:
-        raise ValueError(f"spot_filter: got the folder {model_dir}, expected none: no weights")
+        raise SecondReaderError(
+            f"spot_filter: got the folder {model_dir}, expected none: it has no weights"
+        )
     return SpotFilter(Config())
 
 
@@ -191,31 +189,3 @@ def _eroded(mask: np.ndarray, steps: int) -> np.ndarray:
     distance = ndimage.distance_transform_edt(np.pad(mask, 1, mode="edge"))
     eroded: np.ndarray = distance[1:-1, 1:-1] > steps
     return eroded
-
-
-def _heatmap(response: np.ndarray, frame: Frame) -> Heatmap:
-    """Shrink the response to at most 512 pixels, the strongest of each block, 10 noises = 1."""
-    block = max(-(-max(response.shape) // 512), 1)
-    rows, cols = -(-response.shape[0] // block), -(-response.shape[1] // block)
-    padded = np.pad(
-        response, ((0, rows * block - response.shape[0]), (0, cols * block - response.shape[1]))
-    )
-    values = padded.reshape(rows, block, cols, block).max(axis=(1, 3))
-    grid = geometry.resample(frame, (rows, cols), (block, block))
-    return Heatmap(np.clip(values / 10, 0, 1).astype(np.float32), grid)
-
-
-def _refusal(mammogram: Mammogram, config: Config) -> tuple[str, str] | None:
-    if mammogram.spacing_mm is None:
-        return (
-            "no-spacing",
-            "spot_filter works in millimetres: the image states no pixel size; "
-            "give it with --spacing-mm",
-        )
-    if max(mammogram.spacing_mm) > config.coarsest_mm:
-        return (
-            "too-coarse",
-            f"spot_filter: got pixels of {max(mammogram.spacing_mm):g} mm, "
-            f"expected {config.coarsest_mm:g} mm or less",
-        )
-    return None
