@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 DEFAULT_MODELS = ("spot_filter",)
-DEMO_SEED = 1
+DEMO_SEED = 21
 _LOG = logging.getLogger("secondreader")
 PathLike = str | Path
 
