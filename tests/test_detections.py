@@ -54,75 +54,96 @@ def test_suppression_keeps_what_a_plain_loop_keeps(positions, distance):
     assert detections.non_maximum_suppression(positions, scores, distance).tolist() == kept
 
 
-def brute_clusters(positions, least, radius):
-    """Density clustering by its definition, without trees and graphs."""
-    count = len(positions)
-    near = [
-        [j for j in range(count) if math.dist(positions[i], positions[j]) <= radius]
-        for i in range(count)
-    ]
-    core = [i for i in range(count) if len(near[i]) >= least]
-    owner = {i: i for i in core}
-    for _ in core:
-        for i, j in itertools.permutations(core, 2):
-            if j in near[i]:
-                owner[i] = owner[j] = min(owner[i], owner[j])
-    groups = {}
-    for i in range(count):
-        reach = [c for c in core if c in near[i]]
-        if reach:
-            nearest = min(reach, key=lambda c: math.dist(positions[i], positions[c]))
-            groups.setdefault(owner[nearest], []).append(i)
-    return sorted(map(tuple, groups.values()))
+RADIUS = math.sqrt(100 / math.pi)
+# Whole scores repeat, so that ties are met.
+spots = st.lists(
+    st.tuples(coordinate, coordinate, st.integers(1, 12)),
+    max_size=25,
+    unique_by=lambda spot: spot[:2],
+)
 
 
-@settings(max_examples=60, deadline=None)
-@given(points, st.integers(2, 5))
-def test_clusters_are_those_of_the_definition(positions, least):
-    radius = math.sqrt(100 / math.pi)
-    found = detections.clusters(np.array(positions).reshape(-1, 2), least=least)
-    assert sorted(tuple(int(i) for i in g) for g in found) == brute_clusters(
-        positions, least, radius
-    )
+def clustered(spots, least=3):
+    """Clusters as (level, the spots that are members)."""
+    spots = np.array(spots, float).reshape(-1, 3)
+    found = detections.clusters(spots[:, :2], spots[:, 2], least=least)
+    return [(level, {tuple(spots[i]) for i in members}) for level, members in found]
 
 
-@given(points, st.randoms(use_true_random=False))
-def test_clusters_depend_on_no_order_and_no_place(positions, random):
-    order = list(range(len(positions)))
-    random.shuffle(order)
-    moved = [(positions[i][0] + 64, positions[i][1] - 32) for i in order]
+def clusters_threshold_by_threshold(spots, least):
+    """The definition: at each falling threshold whole discs are taken, until none holds enough."""
+    free, found = [tuple(map(float, s)) for s in spots], []
+    for level in sorted({s[2] for s in free}, reverse=True):
+        while True:
+            best = None
+            for spot in free:
+                disc = [s for s in free if math.dist(s[:2], spot[:2]) <= RADIUS]
+                members = {s for s in disc if s[2] >= level / 2}
+                if spot[2] >= level and sum(s[2] >= level for s in disc) >= least:
+                    order = (-len(members), spot[0], spot[1])
+                    best = min(best or (order, members, disc), (order, members, disc))
+            if best is None:
+                break
+            found.append((level, best[1]))
+            free = [s for s in free if s not in best[2]]
+    return found
 
-    def sets(found, names):
-        return {frozenset(names[i] for i in group) for group in found}
 
-    first = detections.clusters(np.array(positions).reshape(-1, 2))
-    second = detections.clusters(np.array(moved).reshape(-1, 2))
-    distances = sorted(math.dist(a, b) for a, b in itertools.combinations(positions, 2))
-    radius = math.sqrt(100 / math.pi)
-    close = any(abs(d - radius) < 1e-6 for d in distances)
-    ties = any(abs(a - b) < 1e-6 for a, b in itertools.pairwise(distances))
-    if not close and not ties:
-        assert sets(first, range(len(positions))) == sets(second, order)
+@settings(max_examples=100, deadline=None)
+@given(spots, st.integers(2, 5))
+def test_clusters_are_those_met_as_the_threshold_falls(spots, least):
+    assert clustered(spots, least) == clusters_threshold_by_threshold(spots, least)
 
 
-@given(st.permutations(range(11)))
-def test_one_between_two_clusters_goes_the_same_way_in_any_order(order):
-    one_side = [(0.0, -5.0), (-1.0, -8.0), (1.0, -8.0), (0.0, -9.0), (0.0, -8.0)]
-    places = [*one_side, *((r, -c) for r, c in one_side), (0.0, 0.0)]
+@given(spots, st.randoms(use_true_random=False))
+def test_clusters_depend_on_no_order_and_no_place(spots, random):
+    moved = [(row + 64, col - 32, score) for row, col, score in spots]
+    random.shuffle(moved)
+    back = [(level, {(r - 64, c + 32, s) for r, c, s in m}) for level, m in clustered(moved)]
+    near = [math.dist(a[:2], b[:2]) for a, b in itertools.combinations(spots, 2)]
+    if not any(abs(d - RADIUS) < 1e-6 for d in near):
+        assert [level for level, _ in back] == [level for level, _ in clustered(spots)]
+        for (_, one), (_, other) in zip(back, clustered(spots), strict=True):
+            assert np.allclose(sorted(one), sorted(other), atol=1e-9)
 
-    def groups(order):
-        found = detections.clusters(np.array([places[i] for i in order]), least=5)
-        return {frozenset(order[i] for i in group) for group in found}
 
-    assert groups(order) == groups(list(range(11)))
-    assert sorted(map(len, groups(order))) == [5, 6]
+@given(spots, st.integers(2, 5))
+def test_a_cluster_fits_its_disc_holds_enough_and_shares_no_member(spots, least):
+    found = clustered(spots, least)
+    for level, members in found:
+        assert any(all(math.dist(a[:2], b[:2]) <= RADIUS for b in members) for a in members)
+        assert sum(score >= level for _, _, score in members) >= least
+        assert all(score >= level / 2 for _, _, score in members)
+    assert sum(len(members) for _, members in found) == len(set().union(*(m for _, m in found)))
+
+
+@given(spots, st.integers(1, 6))
+def test_spots_below_half_of_a_threshold_change_no_cluster_above_it(spots, threshold):
+    kept = [spot for spot in spots if spot[2] >= threshold / 2]
+    above = [cluster for cluster in clustered(spots) if cluster[0] >= threshold]
+    assert above == [cluster for cluster in clustered(kept) if cluster[0] >= threshold]
+
+
+def test_a_faint_cluster_is_found_beside_a_sure_one_and_does_not_join_it():
+    sure = [(0, 0, 9), (0, 2, 9), (2, 0, 9)]
+    faint = [(0, 7, 4), (0, 9, 4), (2, 8, 4)]
+    between = [(1, 4, 4)]
+    assert clustered([*sure, *faint, *between]) == [(9, set(sure)), (4, set(faint))]
+
+
+def test_a_row_of_spots_is_many_clusters_each_within_a_square_centimetre():
+    row = [(0, 5 * i, 4) for i in range(40)]
+    found = clustered(row)
+    assert len(found) == 13
+    assert all(len(members) == 3 for _, members in found)
 
 
 def test_three_within_a_square_centimetre_are_a_cluster_two_are_none():
-    three = np.array([[0, 0], [0, 5.6], [3, 2]])
-    assert [g.tolist() for g in detections.clusters(three)] == [[0, 1, 2]]
-    assert detections.clusters(three[:2]) == []
-    assert detections.clusters(three, least=5) == []
+    three = [(0, 0, 5), (0, 5.6, 4), (3, 2, 3)]
+    assert clustered(three) == [(3, set(three))]
+    assert clustered(three[:2]) == []
+    assert clustered(three, least=5) == []
+    assert clustered([]) == []
 
 
 def test_a_cluster_is_as_sure_as_its_third_calcification_and_lies_round_its_members():

@@ -1,20 +1,18 @@
 """What every detector does after its network: peaks, suppression, clusters, scores upwards.
 
 Positions are (row, col). A cluster follows the usual CAD definition, three or more calcifications
-within 1 cm²: a calcification is a *core* if a disc of that area round it holds at least that many,
-itself included; cores in one another's discs join; a calcification in the disc of a core goes
-with the nearest core. So membership depends on no order (density clustering, Ester et al. 1996).
+within 1 cm², taken level by level as the threshold falls: faint spots, kept for the clusters that they
+make, join no two surer ones.
 """
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import ConvexHull, QhullError, cKDTree
 
 from secondreader.domain import Circle, Detection, Kind, Polygon, Region
@@ -121,46 +119,64 @@ def non_maximum_suppression(
 
 
 def clusters(
-    positions_mm: np.ndarray, *, least: int = 3, area_mm2: float = 100.0
-) -> list[np.ndarray]:
-    """Group positions that lie close together.
+    positions_mm: np.ndarray,
+    scores: np.ndarray,
+    *,
+    least: int = 3,
+    area_mm2: float = 100.0,
+) -> list[tuple[float, np.ndarray]]:
+    """Group positions that lie close together, the surest group first.
+
+    The *level* of a position is the highest threshold at which it is one of ``least`` in the disc
+    round it. The position of the highest level takes its disc (of equal levels the one with most
+    members, then the smaller row, then column); among those left the levels are taken anew, and so
+    on. Members are all in the disc that score at least half its level: what is fainter is noise
+    beside it. So a faint cluster is found beside a sure one, and no row of positions is one cluster.
 
     Parameters
     ----------
     positions_mm
         (n, 2) float, in millimetres.
+    scores
+        (n,) float, not below 0.
     least
         The fewest positions of a cluster: 3 as CAD does, 5 within 1 cm as BI-RADS 5 has it.
     area_mm2
-        The area of the disc round a core that must hold them; 1 cm² unless told.
+        The area of the disc that must hold them, and that no cluster outgrows; 1 cm² unless told.
 
     Returns
     -------
-    list of numpy.ndarray
-        Sorted indices of each cluster's members, clusters by their first member.
+    list of (float, numpy.ndarray)
+        The level of each cluster, falling, and the sorted indices of its members.
     """
-    count = len(positions_mm)
-    if count < least:
+    if len(positions_mm) < least:
         return []
     radius = math.sqrt(area_mm2 / math.pi)
-    tree = cKDTree(positions_mm)
-    near = tree.query_ball_point(positions_mm, radius)
-    core = np.array([len(n) >= least for n in near])
-    if not core.any():
-        return []
-    pairs = [(i, j) for i in np.flatnonzero(core) for j in near[i] if core[j]]
-    rows, cols = np.array(pairs).T
-    graph = coo_matrix((np.ones(len(pairs)), (rows, cols)), shape=(count, count))
-    labels = connected_components(graph, directed=False)[1]
-    # In the order of their places: then the tree, and which of two equally near cores it names,
-    # depend on no order of the input.
-    cores = np.flatnonzero(core)
-    cores = cores[np.lexsort((positions_mm[cores, 1], positions_mm[cores, 0]))]
-    distance, nearest = cKDTree(positions_mm[cores]).query(positions_mm)
-    member = distance <= radius
-    owner = labels[cores[nearest]]
-    groups = [np.flatnonzero(member & (owner == label)) for label in np.unique(labels[core])]
-    return sorted(groups, key=lambda group: int(group[0]))
+    near = [np.array(n) for n in cKDTree(positions_mm).query_ball_point(positions_mm, radius)]
+    free = np.ones(len(positions_mm), bool)
+
+    def rank(index: int) -> tuple[float, int, float, float, int] | None:
+        disc = near[index][free[near[index]]]
+        if not free[index] or disc.size < least:
+            return None
+        level = min(float(scores[index]), float(np.partition(scores[disc], -least)[-least]))
+        members = int((scores[disc] >= level / 2).sum())
+        row, col = positions_mm[index]
+        return -level, -members, float(row), float(col), index
+
+    waiting = [r for r in map(rank, range(len(positions_mm))) if r is not None]
+    heapq.heapify(waiting)
+    groups = []
+    while waiting:
+        first = heapq.heappop(waiting)
+        now = rank(first[-1])
+        if now == first:
+            disc = near[first[-1]][free[near[first[-1]]]]
+            groups.append((-first[0], np.sort(disc[scores[disc] >= -first[0] / 2])))
+            free[disc] = False
+        elif now is not None:  # its disc has lost some since; a rank only ever falls
+            heapq.heappush(waiting, now)
+    return groups
 
 
 def cluster_detections(
@@ -174,8 +190,8 @@ def cluster_detections(
 ) -> tuple[Detection, ...]:
     """Group calcifications into cluster detections, highest score first.
 
-    A cluster's score is the lowest of its ``least`` highest scores: a cluster is as sure as the
-    calcification without which it would be none. Its region is the outline of its members.
+    A cluster's score is its level, see `clusters`: it is as sure as the calcification without
+    which it would be none. Its region is the outline of its members.
 
     Parameters
     ----------
@@ -191,12 +207,13 @@ def cluster_detections(
         Added round the members.
     """
     scaled = positions * np.array(spacing_mm)
-    found = []
-    for members in clusters(scaled, least=least, area_mm2=area_mm2):
-        score = float(np.sort(scores[members])[::-1][least - 1])
-        region = _outline(scaled[members], spacing_mm, margin_mm)
-        found.append(Detection(Kind.CALCIFICATION_CLUSTER, region, score))
-    return tuple(sorted(found, key=lambda detection: -detection.score))
+    groups = clusters(scaled, scores, least=least, area_mm2=area_mm2)
+    return tuple(
+        Detection(
+            Kind.CALCIFICATION_CLUSTER, _outline(scaled[members], spacing_mm, margin_mm), level
+        )
+        for level, members in groups
+    )
 
 
 def _outline(members_mm: np.ndarray, spacing_mm: tuple[float, float], margin_mm: float) -> Region:

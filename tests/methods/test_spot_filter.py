@@ -1,12 +1,15 @@
 """The spot filter finds what was planted, at any pixel size and depth, and refuses politely."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import ndimage
 
 from secondreader import geometry, phantom
 from secondreader.domain import ImageSource, Kind, Mammogram, SecondReaderError
-from secondreader.methods import METHODS, WITHOUT_WEIGHTS, method
+from secondreader.methods import METHODS, WITHOUT_WEIGHTS, method, spot_filter
 from secondreader.methods.spot_filter import Config, SpotFilter, load
 
 CLUSTER_MM = ((30.0, 18.0), (32.0, 20.0), (29.0, 21.5), (33.0, 17.5), (31.0, 23.0))
@@ -46,14 +49,24 @@ def test_a_planted_cluster_is_found_where_it_is(spacing):
     assert all(geometry.contains(best.region, r / spacing, c / spacing) for r, c in CLUSTER_MM)
 
 
-def test_without_spots_there_is_no_cluster_and_two_spots_are_none():
-    assert read(breast(0.1, ()), 0.1).score == 0
-    assert read(breast(0.1, CLUSTER_MM[:2]), 0.1).score == 0
+def lowest_operating_point():
+    points = json.loads((Path(spot_filter.__file__).parent / "operating_points.json").read_text())
+    return min(point["threshold"] for point in points["points"])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_without_spots_nothing_reaches_an_operating_point_and_two_spots_do_not(seed):
+    assert read(breast(0.1, (), seed), 0.1).score < lowest_operating_point()
+    assert read(breast(0.1, CLUSTER_MM[:2], seed), 0.1).score < lowest_operating_point()
 
 
 def test_a_line_is_no_row_of_spots():
     reading = read(breast(0.1, (), line=True), 0.1)
-    assert reading.score == 0
+    assert reading.score < lowest_operating_point()
+
+
+def test_what_is_below_the_operating_points_is_kept_so_that_curves_go_on():
+    assert Config().threshold < 0.9 * lowest_operating_point()
 
 
 def test_a_different_display_range_changes_nothing_that_matters():
@@ -115,6 +128,33 @@ def test_the_number_of_spots_is_capped():
 def test_settings_that_are_none_are_refused():
     with pytest.raises(ValueError, match="extra"):
         Config(no_such=1)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"working_mm": 0},
+        {"sigmas_mm": ()},
+        {"sigmas_mm": (0.2, -0.1)},
+        {"surround": 1},
+        {"noise_mm": -6},
+        {"roundness": 1.5},
+        {"skin_mm": -1},
+        {"threshold": 0},
+        {"threshold": float("nan")},
+        {"most": 0},
+        {"least": 1},
+        {"area_mm2": float("inf")},
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(setting):
+    with pytest.raises(ValueError, match=next(iter(setting))):
+        Config(**setting)
+
+
+def test_a_folder_is_refused_in_one_line():
+    with pytest.raises(SecondReaderError, match=r"spot_filter: got the folder a, expected none"):
+        load(Path("a"))
 
 
 def test_the_table_of_methods_names_modules_that_load():

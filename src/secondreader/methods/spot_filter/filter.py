@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 from scipy import ndimage
 
 from secondreader import detections, geometry, imaging
@@ -29,20 +29,22 @@ __all__ = ["Config", "SpotFilter", "load", "prepare"]
 class Config(BaseModel):
     """Settings; all are ours, chosen on films of mini-MIAS looked at in development."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    working_mm: float = 0.1  # finer images are resampled to this pixel
-    coarsest_mm: float = 0.25  # coarser images are refused: a calcification is less than a pixel
-    sigmas_mm: tuple[float, ...] = (0.16, 0.25)  # of the inner Gaussian
-    surround: float = 2.0  # the outer Gaussian's sigma, in inner ones
-    noise_mm: float = 6.0  # side of the window that local noise is measured in
-    roundness: float = 0.35  # least ratio of the Hessian's eigenvalues; a line has 0
-    skin_mm: float = 5.0  # next to the skin and the film's edge nothing is looked for
-    apart_mm: float = 0.4  # peaks closer than this are one
-    threshold: float = 4.0  # least response, in local noise
-    most: int = 300  # spots kept in an image
-    least: int = 3  # calcifications of a cluster ...
-    area_mm2: float = 100.0  # ... within this area
+    # Finer images are resampled to this pixel; coarser than the second are refused.
+    working_mm: float = Field(default=0.1, gt=0)
+    coarsest_mm: float = Field(default=0.25, gt=0)
+    sigmas_mm: tuple[PositiveFloat, ...] = Field(default=(0.16, 0.25), min_length=1)  # the inner's
+    surround: float = Field(default=2.0, gt=1)  # the outer Gaussian's sigma, in inner ones
+    noise_mm: float = Field(default=6.0, gt=0)  # side of the window that local noise is measured in
+    roundness: float = Field(default=0.35, ge=0, le=1)  # least ratio of the Hessian's eigenvalues
+    skin_mm: float = Field(default=5.0, ge=0)  # nothing is looked for nearer to skin or film edge
+    apart_mm: float = Field(default=0.4, gt=0)  # peaks closer than this are one
+    # Least response, in local noise: far below any operating point, so that curves are whole.
+    threshold: float = Field(default=3.25, gt=0)
+    most: int = Field(default=300, gt=0)  # spots kept in an image
+    least: int = Field(default=3, gt=1)  # calcifications of a cluster ...
+    area_mm2: float = Field(default=100.0, gt=0)  # ... within this area
 
 
 class SpotFilter:
