@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 from secondreader.learning.augment import (
     AugmentSettings,
     affine,
+    bend,
     geometric,
     intensity,
     margin,
     moved,
+    moved_boxes,
 )
 
 ALL = AugmentSettings(rotation=25, shear=0.2, zoom=0.2, elastic=0.5, shift=0.1, gain=0.2)
@@ -93,3 +95,32 @@ def test_grey_values_shift_and_stretch_within_bounds():
     assert float(means.max()) <= 0.1 + 1e-5
     assert float(ratio.min()) >= 0.8 - 1e-4 and float(ratio.max()) <= 1.2 + 1e-4
     assert float(means.max()) > 0.05
+
+
+def test_points_follow_an_elastic_displacement():
+    g = seeded(5)
+    old, new = 64, 48
+    matrices = affine(ALL, 1, g)
+    bent = bend(1, new, 1.5, g)
+    dot = torch.zeros(1, 1, old, old)
+    dot[0, 0, 30:33, 34:37] = 1
+    out = geometric(dot, matrices, new, bent=bent)[0][0, 0]
+    rows, cols = torch.meshgrid(torch.arange(new), torch.arange(new), indexing="ij")
+    middle = torch.stack([(rows * out).sum(), (cols * out).sum()]) / out.sum()
+    there = moved(torch.tensor([[[31.0, 35.0]]]), matrices, old, new, bent)[0, 0]
+    assert (middle - there).abs().max() < 0.3
+
+
+def test_a_moved_box_holds_the_moved_lesion():
+    g = seeded(6)
+    old, new = 64, 64
+    matrices = affine(ALL, 8, g)
+    image = torch.zeros(8, 1, old, old)
+    image[:, 0, 24:40, 20:50] = 1
+    out = geometric(image, matrices, new)[0]
+    boxes = moved_boxes(torch.tensor([[[24.0, 20, 39, 49]]]).expand(8, 1, 4), matrices, old, new)
+    for drawn, (r0, c0, r1, c1) in zip(out[:, 0], boxes[:, 0].tolist(), strict=True):
+        there = torch.nonzero(drawn > 0.5)
+        low, high = there.amin(0), there.amax(0)
+        assert r0 <= low[0] + 0.6 and c0 <= low[1] + 0.6
+        assert high[0] <= r1 + 0.6 and high[1] <= c1 + 0.6

@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as stn
 
 from secondreader.domain import SecondReaderError
 from secondreader.learning.patches import balanced, cut, generator
-from secondreader.learning.positions import draw, hardest, in_chunks, of_masks, of_points
+from secondreader.learning.positions import draw, in_chunks, of_masks, of_points
 
 masks = st.lists(
     stn.arrays(bool, stn.array_shapes(min_dims=2, max_dims=2, max_side=9)), min_size=1, max_size=4
@@ -72,9 +72,3 @@ def test_a_patch_is_what_lies_there_and_filled_outside(row, col, size):
     padded = np.pad(pixels, 40)
     top, left = row - size // 2 + 40, col - size // 2 + 40
     assert (cut(pixels, row, col, size) == padded[top : top + size, left : left + size]).all()
-
-
-def test_the_hardest_of_each_image_are_kept():
-    where = np.array([[0, 1, 1], [1, 2, 2], [0, 3, 3], [0, 4, 4], [2, 5, 5]])
-    kept = hardest(where, np.array([0.1, 0.9, 0.7, 0.7, 0.2]), 2, 4)
-    assert kept.at(np.arange(len(kept))).tolist() == [[0, 3, 3], [0, 4, 4], [1, 2, 2], [2, 5, 5]]

@@ -13,7 +13,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["AugmentSettings", "affine", "geometric", "intensity", "margin", "moved"]
+__all__ = [
+    "AugmentSettings",
+    "affine",
+    "bend",
+    "geometric",
+    "intensity",
+    "margin",
+    "moved",
+    "moved_boxes",
+]
+
+_MOST = 3  # times its spread: how far an elastic displacement reaches, each way
 
 
 class AugmentSettings(BaseModel):
@@ -38,8 +49,9 @@ def margin(settings: AugmentSettings, size: int) -> int:
     )
     if settings.rotation == 0:
         turned = 1.0
-    wide = size * turned * (1 + math.tan(settings.shear)) / (1 - settings.zoom)
-    return 2 * math.ceil((wide - size) / 2 + 3 * settings.elastic)
+    reach = size + 2 * _MOST * settings.elastic
+    wide = reach * turned * (1 + math.tan(settings.shear)) / (1 - settings.zoom)
+    return 2 * math.ceil((wide - size) / 2)
 
 
 def affine(settings: AugmentSettings, count: int, where: torch.Generator) -> Tensor:
@@ -68,16 +80,29 @@ def affine(settings: AugmentSettings, count: int, where: torch.Generator) -> Ten
     return drawn
 
 
+def bend(count: int, size: int, spread: float, where: torch.Generator) -> Tensor:
+    """Draw smooth displacements of new patches, (count, 2, size, size) of (x, y) in pixels.
+
+    Five random points each way, bicubic between; never more than three times the spread, for
+    which `margin` leaves room.
+    """
+    coarse = torch.randn(count, 2, 5, 5, generator=where, device=where.device) * spread
+    smooth = functional.interpolate(coarse, (size, size), mode="bicubic", align_corners=True)
+    return smooth.clamp(-_MOST * spread, _MOST * spread)
+
+
 def geometric(
     patches: Tensor, matrices: Tensor, size: int, masks: Tensor | None = None,
-    *, elastic: float = 0.0, where: torch.Generator | None = None,
+    *, elastic: float = 0.0, where: torch.Generator | None = None, bent: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
     """Move the pixels of patches, and of masks with them, and cut the middle out.
+
+    Everything that moves pixels is one resampling (bilinear, 0 outside).
 
     Parameters
     ----------
     patches
-        (n, c, h, w) float.
+        (n, c, h, w) float32.
     matrices
         As `affine` draws them.
     size
@@ -86,6 +111,8 @@ def geometric(
         (n, k, h, w), moved to the nearest pixel.
     elastic
         Spread of a smooth displacement in pixels, drawn from ``where``.
+    bent
+        The displacement itself, as `bend` draws it: for whom points must follow it.
 
     Returns
     -------
@@ -96,9 +123,9 @@ def geometric(
     steps = torch.arange(size, device=patches.device) - (size - 1) / 2
     y, x = torch.meshgrid(steps, steps, indexing="ij")
     places = torch.stack([x, y], -1).expand(n, -1, -1, -1)
-    if elastic > 0 and where is not None:
-        coarse = torch.randn(n, 2, 5, 5, generator=where, device=patches.device) * elastic
-        bent = functional.interpolate(coarse, (size, size), mode="bicubic", align_corners=True)
+    if bent is None and elastic > 0 and where is not None:
+        bent = bend(n, size, elastic, where)
+    if bent is not None:
         places = places + bent.permute(0, 2, 3, 1)
     moved_to = torch.einsum("nij,nhwj->nhwi", matrices.to(patches.dtype), places.to(patches.dtype))
     grid = moved_to * 2 / torch.tensor([width, height], device=patches.device, dtype=patches.dtype)
@@ -109,11 +136,68 @@ def geometric(
     return out, turned.to(masks.dtype)
 
 
-def moved(points: Tensor, matrices: Tensor, old: int, new: int) -> Tensor:
-    """Return where points (n, k, 2), (row, col) of a patch of ``old`` pixels, are after `geometric`."""
+def moved(
+    points: Tensor, matrices: Tensor, old: int, new: int, bent: Tensor | None = None
+) -> Tensor:
+    """Return where points of a patch are after `geometric`.
+
+    Parameters
+    ----------
+    points
+        (n, k, 2) float, (row, col) in the old patch.
+    matrices, bent
+        As given to `geometric`.
+    old, new
+        Pixels of the old and the new patch each way.
+
+    Returns
+    -------
+    Tensor
+        (n, k, 2), (row, col) in the new patch; some may lie outside it.
+    """
     xy = points.flip(-1) - (old - 1) / 2
-    placed: Tensor = (xy @ torch.linalg.inv(matrices).transpose(-1, -2)).flip(-1)
-    return placed + (new - 1) / 2
+    straight = xy @ torch.linalg.inv(matrices).transpose(-1, -2)
+    placed = straight
+    if bent is not None:
+        # The place p whose displaced place p + u(p) is the point: p = point - u(p), to a fixed
+        # point, which is found quickly as smooth displacements differ little between neighbours.
+        for _ in range(12):
+            at = (placed * 2 / new)[:, :, None]  # (n, k, 1, 2)
+            u = functional.grid_sample(bent, at, padding_mode="border", align_corners=False)
+            placed = straight - u[..., 0].transpose(1, 2)
+    there: Tensor = placed.flip(-1) + (new - 1) / 2
+    return there
+
+
+def moved_boxes(
+    boxes: Tensor, matrices: Tensor, old: int, new: int, bent: Tensor | None = None
+) -> Tensor:
+    """Return the upright boxes round what boxes have become after `geometric`.
+
+    Of a turned box the corners reach further than most lesions in it: where there are masks, the
+    boxes of the moved masks are tighter.
+
+    Parameters
+    ----------
+    boxes
+        (n, k, 4) float, (row0, col0, row1, col1) from pixel centre to pixel centre.
+    matrices, old, new, bent
+        As of `moved`.
+
+    Returns
+    -------
+    Tensor
+        (n, k, 4), not clipped to the new patch.
+    """
+    low, high = boxes[..., :2] - 0.5, boxes[..., 2:] + 0.5
+    # Corners and the middles of edges, which an elastic displacement may push out.
+    parts = torch.linspace(0, 1, 5, device=boxes.device)
+    r, c = torch.meshgrid(parts, parts, indexing="ij")
+    share = torch.stack([r, c], -1).reshape(-1, 2)
+    points = low[..., None, :] + (high - low)[..., None, :] * share  # (n, k, 25, 2)
+    n, k = boxes.shape[:2]
+    there = moved(points.reshape(n, -1, 2), matrices, old, new, bent).reshape(n, k, -1, 2)
+    return torch.cat([there.amin(2) + 0.5, there.amax(2) - 0.5], -1)
 
 
 def intensity(patches: Tensor, settings: AugmentSettings, where: torch.Generator) -> Tensor:

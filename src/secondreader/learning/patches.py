@@ -1,63 +1,19 @@
-"""Batches of patches: which positions a step takes, and their pixels."""
+"""Batches of pixels: patches cut at positions, and whole images."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import DTypeLike
 
-from secondreader.domain import SecondReaderError
-from secondreader.learning.positions import Positions, draw
 from secondreader.learning.prepared import Prepared
 
-__all__ = ["balanced", "cut", "cut_out", "generator"]
+# Drawing belongs to a batch: whoever cuts patches finds it here too.
+from secondreader.learning.sampling import balanced, generator
 
-
-def generator(seed: int, step: int) -> np.random.Generator:
-    """Return the generator of one step: a batch is a function of seed and step."""
-    return np.random.default_rng((seed, step))
-
-
-def balanced(
-    classes: Mapping[str, Positions],
-    shares: Mapping[str, float],
-    rng: np.random.Generator,
-    count: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a batch's positions, so many of each class.
-
-    Parameters
-    ----------
-    classes
-        Name → positions.
-    shares
-        Name → fraction of the batch; what rounding leaves goes to the first.
-    rng
-        The step's generator.
-    count
-        How many.
-
-    Returns
-    -------
-    where, label
-        (count, 3) int64 of (image, row, col), and (count,) int64, the number of the class in order.
-
-    Raises
-    ------
-    SecondReaderError
-        If a class that is wanted has no position.
-    """
-    for name, share in shares.items():
-        if share > 0 and len(classes[name]) == 0:
-            raise SecondReaderError(
-                f"training data: got no {name}, expected at least one; give more data or another split"
-            )
-    numbers = [int(count * shares[name]) for name in classes]
-    numbers[0] += count - sum(numbers)
-    drawn = [draw(c, rng, n) for c, n in zip(classes.values(), numbers, strict=True) if n]
-    labels = np.repeat(np.arange(len(numbers)), numbers)
-    return np.concatenate(drawn), labels
+__all__ = ["balanced", "cut", "cut_out", "generator", "names", "whole"]
 
 
 def cut(pixels: np.ndarray, row: int, col: int, size: int, fill: float = 0.0) -> np.ndarray:
@@ -73,33 +29,75 @@ def cut(pixels: np.ndarray, row: int, col: int, size: int, fill: float = 0.0) ->
     return patch
 
 
-def cut_out(images: Prepared, where: np.ndarray, size: int) -> torch.Tensor:
-    """Cut a batch of patches.
+def cut_out(
+    images: Prepared, where: np.ndarray, size: int, dtype: DTypeLike = np.float32
+) -> torch.Tensor:
+    """Cut a batch of patches; what lies outside an image is 0, as the background is.
 
     Parameters
     ----------
     images
         What ``where`` counts.
     where
-        (n, 3) int of (image, row, col).
+        (n, 3) int of (image, row, col): pixel ``size // 2`` of each patch.
     size
         Pixels each way.
+    dtype
+        Of the tensor; values are taken as they are prepared. float16 halves what a device is sent.
 
     Returns
     -------
     torch.Tensor
-        (n, 1, size, size) float32.
+        (n, 1, size, size).
     """
-    out = np.empty((len(where), 1, size, size), np.float32)
-    # Image by image: each is opened once.
-    order = np.argsort(where[:, 0], kind="stable")
-    opened, pixels = -1, np.zeros((0, 0), np.float32)
-    for i in order:
-        image, row, col = (int(value) for value in where[i])
-        if image != opened:
-            opened, pixels = image, images.pixels(image)
-        out[i, 0] = cut(pixels, row, col, size)
+    out = np.empty((len(where), 1, size, size), dtype)
+    for i, pixels in _opened(images, where[:, 0]):
+        out[i, 0] = cut(pixels, int(where[i, 1]), int(where[i, 2]), size)
     return torch.from_numpy(out)
+
+
+def whole(
+    images: Prepared, numbers: np.ndarray, shape: tuple[int, int], dtype: DTypeLike = np.float32
+) -> torch.Tensor:
+    """Return a batch of whole images, their first pixel first; what is missing of ``shape`` is 0.
+
+    Parameters
+    ----------
+    images
+        What ``numbers`` counts.
+    numbers
+        (n,) int.
+    shape
+        (rows, cols) of the batch.
+    dtype
+        As of `cut_out`.
+
+    Returns
+    -------
+    torch.Tensor
+        (n, 1, rows, cols).
+
+    Raises
+    ------
+    ValueError
+        If an image is larger.
+    """
+    out = np.zeros((len(numbers), 1, *shape), dtype)
+    for i, pixels in _opened(images, numbers):
+        rows, cols = pixels.shape
+        if rows > shape[0] or cols > shape[1]:
+            raise ValueError(f"images: got one of {rows} x {cols}, expected at most {shape}")
+        out[i, 0, :rows, :cols] = pixels
+    return torch.from_numpy(out)
+
+
+def _opened(images: Prepared, numbers: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield each place of a batch with its image's pixels, image by image: each is opened once."""
+    opened, pixels = -1, np.zeros((0, 0), np.float32)
+    for i in np.argsort(numbers, kind="stable").tolist():
+        if numbers[i] != opened:
+            opened, pixels = int(numbers[i]), images.pixels(int(numbers[i]))
+        yield i, pixels
 
 
 def names(images: Prepared, where: np.ndarray) -> Sequence[str]:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
-__all__ = ["Positions", "draw", "hardest", "in_chunks", "of_masks", "of_points"]
+from secondreader import geometry
+from secondreader.domain import Region
+
+__all__ = ["Positions", "away_from", "draw", "in_chunks", "of_masks", "of_points", "of_where"]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Positions:
     """Runs of pixels in the rows of images; a single point is a run of one.
 
+    Twenty bytes a run, whatever its length; all positions are on the images' grids.
+
     Parameters
     ----------
     image, row, col
-        (n,) int32: the image, the row, the first column of each run.
+        (n,) int32: the image (in ascending order), the row, the first column of each run.
     ends
         (n,) int64: how many positions there are up to the end of each run.
     """
@@ -38,6 +44,13 @@ class Positions:
             [self.image[run], self.row[run], self.col[run] + (numbers - before)]
         ).astype(np.int64)
 
+    def of_image(self, image: int) -> range:
+        """Return the numbers of an image's positions."""
+        first, last = np.searchsorted(self.image, [image, image + 1])
+        return range(
+            int(self.ends[first - 1]) if first else 0, int(self.ends[last - 1]) if last else 0
+        )
+
 
 def of_points(points: Sequence[np.ndarray]) -> Positions:
     """Return the positions of points (n, 2) in each image, rounded to pixels."""
@@ -47,7 +60,14 @@ def of_points(points: Sequence[np.ndarray]) -> Positions:
     return Positions(image, flat[:, 0], flat[:, 1], np.arange(1, len(flat) + 1))
 
 
-def of_masks(masks: Iterator[np.ndarray] | Sequence[np.ndarray]) -> Positions:
+def of_where(where: np.ndarray) -> Positions:
+    """Return positions (n, 3), (image, row, col), in the order of their images."""
+    where = np.asarray(where).reshape(-1, 3)
+    kept = where[np.argsort(where[:, 0], kind="stable")].astype(np.int32)
+    return Positions(kept[:, 0], kept[:, 1], kept[:, 2], np.arange(1, len(kept) + 1))
+
+
+def of_masks(masks: Iterable[np.ndarray]) -> Positions:
     """Return every set pixel of a mask (rows, cols) bool for each image."""
     images, rows, cols, lengths = [], [], [], []
     for number, mask in enumerate(masks):
@@ -68,6 +88,45 @@ def of_masks(masks: Iterator[np.ndarray] | Sequence[np.ndarray]) -> Positions:
     )
 
 
+def away_from(
+    inside: np.ndarray, regions: Iterable[Region], mm: float, pixel_mm: tuple[float, float]
+) -> np.ndarray:
+    """Return a mask without what lies within a distance of a region.
+
+    Parameters
+    ----------
+    inside
+        (rows, cols) bool, such as the breast.
+    regions
+        In pixels of the same grid; they may reach outside it.
+    mm
+        The distance from the centre of a region's nearest pixel; a pixel so far away is free.
+    pixel_mm
+        (row, col) pitch of the grid.
+
+    Returns
+    -------
+    numpy.ndarray
+        (rows, cols) bool, a new array.
+    """
+    free = inside.astype(bool)
+    reach = tuple(int(np.ceil(mm / pitch)) for pitch in pixel_mm)
+    for region in regions:
+        marked = geometry.rasterise(region)
+        if not marked.pixels.any():
+            continue
+        # Only the surroundings of each region are looked at: there may be hundreds in an image.
+        wide = np.pad(marked.pixels, ((reach[0],) * 2, (reach[1],) * 2))
+        away = ndimage.distance_transform_edt(~wide, sampling=pixel_mm) >= mm
+        away &= ~wide
+        row0, col0 = marked.row0 - reach[0], marked.col0 - reach[1]
+        r0, c0 = max(row0, 0), max(col0, 0)
+        r1, c1 = min(row0 + wide.shape[0], free.shape[0]), min(col0 + wide.shape[1], free.shape[1])
+        if r1 > r0 and c1 > c0:
+            free[r0:r1, c0:c1] &= away[r0 - row0 : r1 - row0, c0 - col0 : c1 - col0]
+    return free
+
+
 def draw(positions: Positions, rng: np.random.Generator, count: int) -> np.ndarray:
     """Draw positions evenly, with replacement: (count, 3) of (image, row, col).
 
@@ -85,25 +144,3 @@ def in_chunks(positions: Positions, size: int) -> Iterator[np.ndarray]:
     """Yield all positions in order, (n, 3) with n at most ``size``."""
     for low in range(0, len(positions), size):
         yield positions.at(np.arange(low, min(low + size, len(positions))))
-
-
-def hardest(where: np.ndarray, scores: np.ndarray, most: int, images: int) -> Positions:
-    """Return the highest-scoring positions of each image: the negatives that a network likes best.
-
-    Parameters
-    ----------
-    where
-        (n, 3) of (image, row, col).
-    scores
-        (n,); of equal ones the first is taken.
-    most
-        How many of an image.
-    images
-        How many images there are.
-    """
-    chosen = []
-    for image in range(images):
-        own = np.flatnonzero(where[:, 0] == image)
-        best = own[np.argsort(-scores[own], kind="stable")[:most]]
-        chosen.append(where[best, 1:].astype(np.float64))
-    return of_points(chosen)

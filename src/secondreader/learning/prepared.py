@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from secondreader import geometry
 from secondreader.domain import Frame, ImageRecord, ImageSet, Lesion, Mammogram
 
-__all__ = ["Prepare", "Prepared", "prepared"]
+__all__ = ["Prepare", "Prepared", "on_grid", "prepared"]
+
+_MOST_OPEN = 128
+"""Images kept open in a process; each holds a file descriptor, of which a macOS process has 256."""
 
 Prepare = Callable[[Mammogram], tuple[np.ndarray, Frame] | None]
 
@@ -39,13 +43,25 @@ class Prepared:
     lesions: tuple[tuple[Lesion, ...], ...]
     prepare: Callable[[Mammogram], tuple[np.ndarray, Frame]]
     key: str
+    # Finding and mapping a file takes ten times as long as cutting a patch out of it.
+    _open: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.records)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the open images behind: the other process maps them itself."""
+        return {**self.__dict__, "_open": {}}
+
     def pixels(self, index: int) -> np.ndarray:
-        """Return the pixels of an image, (rows, cols), memory-mapped."""
-        return self.images.prepared(self.records[index], self.prepare, self.key)[0]
+        """Return the pixels of an image, (rows, cols), memory-mapped; the last used stay open."""
+        pixels = self._open.pop(index, None)
+        if pixels is None:
+            pixels = self.images.prepared(self.records[index], self.prepare, self.key)[0]
+        self._open[index] = pixels
+        while len(self._open) > _MOST_OPEN:
+            del self._open[next(iter(self._open))]
+        return pixels
 
 
 class _Unprepared(Exception):
