@@ -114,6 +114,13 @@ def reproduce(
     list_: Annotated[
         bool, typer.Option("--list", help="The published tables and what each row runs.")
     ] = False,
+    split: Annotated[
+        str | None,
+        typer.Option("--split", metavar="NAME[:FOLD]", help="On other data than the paper's."),
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option("--preset", metavar="P", help="On other data than the paper's.")
+    ] = None,
     all_rows: Annotated[bool, typer.Option("--all", help="The costly rows too.")] = False,
     row: Annotated[list[str] | None, typer.Option("--row", help="Only this row.")] = None,
     resamples: Resamples = None,
@@ -135,6 +142,13 @@ def reproduce(
     if not data or out is None:
         raise SecondReaderError("reproduce: got no --data or no -o, expected both (or --list)")
     named = dict(resolved(text) for text in data)
+    if not set(named) & set(known.data):
+        known = known.on(tuple(sorted(named)), split or "official", preset)
+    elif split or preset:
+        raise SecondReaderError(
+            f"reproduce: got --{'split' if split else 'preset'} with the paper's own data, expected "
+            "it only with other data: the study says how its rows are trained"
+        )
     prints = sorted(datasets.load(name, root).fingerprint for name, root in named.items())
     home = figures or out / "figures"
     wanted = run.chosen(known, table, row or ("all" if all_rows else "mandatory"))

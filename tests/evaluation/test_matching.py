@@ -148,7 +148,7 @@ def test_an_image_with_a_mass_only_is_normal_to_a_rule_for_calcifications():
 def test_detections_on_benign_lesions_count_as_the_study_says(benign, lesions, false, ignored):
     two = [
         spot(0, 0, pathology=Pathology.MALIGNANT),
-        spot(0, 50, pathology=Pathology.BENIGN_WITHOUT_CALLBACK),
+        spot(0, 50, pathology=Pathology.BENIGN),
     ]
     got = match(image(two, [seen(0, 0), seen(0, 50)]), hit_rule("zhang2019", benign=benign))
     assert (got.scores.size, got.false.size, got.ignored) == (lesions, false, ignored)
@@ -269,3 +269,13 @@ def test_matching_does_not_depend_on_order_and_raising_the_threshold_only_drops_
         if rule.exclusive:
             hits = int(np.isfinite(got.scores).sum())
             assert hits + got.false.size + got.ignored == len(detections)
+
+
+@pytest.mark.parametrize("name", ["zhang2019", "one_to_one"])
+def test_a_calcified_vessel_is_no_microcalcification_and_marking_it_is_a_false_positive(name):
+    plain = spot(0, 0, pathology=Pathology.BENIGN_WITHOUT_CALLBACK)
+    benign = spot(50, 50, pathology=Pathology.BENIGN)
+    got = match(image([plain, benign], [seen(0, 0, 0.9), seen(50, 50, 0.8)]), HIT_RULES[name])
+    assert got.scores.tolist() == [0.8]
+    assert got.false.tolist() == [0.9]
+    assert "what is benign at sight is none" in HIT_RULES[name].says()

@@ -62,8 +62,12 @@ def go(tmp_path, of, rows, lab, *, data=DATA, built=ALL):
 
 def test_mandatory_rows_only_are_run_unless_all_are_asked_for():
     zhang = study("zhang2019")
-    assert [r.key for r in chosen(zhang, "table1", "mandatory")] == ["table1-proposed"]
-    assert len(chosen(zhang, "table1", "all")) == 3
+    # The cascade begins with what its first stage was trained to.
+    assert [r.key for r in chosen(zhang, "table1", "mandatory")] == [
+        "table3-asn",
+        "table1-proposed",
+    ]
+    assert len(chosen(zhang, "table1", "all")) == 5
     assert [r.key for r in chosen(zhang, None, ["table3-asn"])] == ["table3-asn"]
     with pytest.raises(SecondReaderError, match="expected 'mandatory', 'all'"):
         chosen(zhang, None, "some")
@@ -79,7 +83,8 @@ def test_rows_that_others_need_come_first_and_once():
 def test_a_row_is_stored_with_what_it_takes_to_believe_it(tmp_path):
     zhang, lab = study("zhang2019"), Lab()
     assert [o.state for o in go(tmp_path, zhang, chosen(zhang, "table1", "mandatory"), lab)] == [
-        "run"
+        "run",
+        "run",
     ]
     got = stored(tmp_path / "figures", zhang)["table1-proposed"]
     assert got["cells"]["R@5"] == {
@@ -94,10 +99,10 @@ def test_a_second_call_does_nothing_and_new_data_run_again(tmp_path):
     zhang, lab = study("zhang2019"), Lab()
     rows = chosen(zhang, "table1", "all")
     go(tmp_path, zhang, rows, lab)
-    assert [o.state for o in go(tmp_path, zhang, rows, lab)] == ["stored"] * 3
-    assert len(lab.trained) == 3
+    assert [o.state for o in go(tmp_path, zhang, rows, lab)] == ["stored"] * 5
+    assert len(lab.trained) == 5
     go(tmp_path, zhang, rows, lab, data=Data(("inbreast",), "sha256:2"))
-    assert len(lab.trained) == 6
+    assert len(lab.trained) == 10
 
 
 def test_what_broke_off_goes_on_where_it_stopped(tmp_path):
@@ -113,7 +118,7 @@ def test_what_broke_off_goes_on_where_it_stopped(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         go(tmp_path, zhang, rows, Breaks())
     lab = Lab()
-    assert [o.state for o in go(tmp_path, zhang, rows, lab)] == ["stored", "run", "run"]
+    assert [o.state for o in go(tmp_path, zhang, rows, lab)] == ["stored"] + ["run"] * 4
 
 
 def test_figures_that_came_without_their_models_are_kept_unless_a_new_row_needs_the_model(tmp_path):
@@ -171,7 +176,7 @@ def test_a_table_shows_published_beside_measured_and_what_was_not_run(tmp_path):
 def test_a_listing_says_what_trains_its_cost_and_whether_it_must_run():
     listed = show.listing(study("zhang2019"), "table1", built=())
     assert "36.70" in listed
-    assert "anomaly_cascade:paper on inbreast" in listed
+    assert "anomaly_cascade:paper first_stage=init from table3-asn on inbreast" in listed
     assert "GPU hours" in listed
     assert "mandatory; method not built yet" in listed
     assert "optional" in show.listing(study("zhang2019"), built=ALL)
@@ -222,3 +227,18 @@ def test_a_file_that_is_no_row_is_refused(tmp_path):
     write(tmp_path / "zhang2019" / "x.json", "{")
     with pytest.raises(SecondReaderError, match="no JSON"):
         stored(tmp_path, study("zhang2019"))
+
+
+def test_on_other_data_every_row_runs_there_and_no_number_is_called_inside(tmp_path):
+    there, lab = study("zhang2019@phantom"), Lab()
+    assert there.name == "zhang2019@phantom"
+    rows = chosen(there, "table3", "all")
+    assert {r.recipe.data for r in rows} == {("phantom",)}
+    small = study("zhang2019").on(("phantom",), preset="cpu")
+    assert {r.recipe.preset for r in chosen(small, None, "all")} == {"cpu"}
+    assert small.row("table3-unet").recipe.settings["objective"] == "cross_entropy"
+    go(tmp_path, there, rows, lab, data=Data(("phantom",), "f"))
+    assert (tmp_path / "figures" / "zhang2019@phantom" / "table3-asn.json").is_file()
+    shown = show.beside(there, "table3", stored(tmp_path / "figures", there), built=ALL)
+    assert "other data" in shown and "| inside |" not in shown and "| outside |" not in shown
+    assert "not on the paper's data" in shown

@@ -55,6 +55,9 @@ class HitRule:
     benign
         What a benign lesion is: a ``"hit"`` to be found, a ``"false_positive"``, or ``"ignored"``.
         Where benign ones are no hits, lesions of unknown pathology are ignored.
+    at_sight
+        What a lesion is that is benign at sight (``benign_without_callback``), such as calcified
+        vessels: as `benign` has it, or false positives whatever else is benign.
     most_mm
         Lesions larger than this are ignored.
     hidden
@@ -67,6 +70,7 @@ class HitRule:
     kinds: frozenset[Kind]
     exclusive: bool = False
     benign: Literal["hit", "false_positive", "ignored"] = "hit"
+    at_sight: Literal["as_benign", "false_positive"] = "as_benign"
     most_mm: float | None = None
     hidden: Literal["counted", "ignored"] = "counted"
 
@@ -77,9 +81,10 @@ class HitRule:
             "false_positive": "detections on benign lesions are false positives",
             "ignored": "benign lesions are ignored",
         }[self.benign]
+        plain = "; what is benign at sight is none" if self.at_sight == "false_positive" else ""
         large = f"; lesions over {self.most_mm:g} mm are ignored" if self.most_mm else ""
         unseen = "; lesions hidden in the view are ignored" if self.hidden == "ignored" else ""
-        return f"{self.words}; {benign}{large}{unseen}"
+        return f"{self.words}; {benign}{plain}{large}{unseen}"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -156,6 +161,7 @@ def _table() -> dict[str, HitRule]:
             "detection may find several",
             near,
             spots,
+            at_sight="false_positive",  # vessels and their like: Zhang et al. (2019), figure 3
             most_mm=_CALCIFICATION_MM,
         ),
         HitRule(
@@ -164,6 +170,7 @@ def _table() -> dict[str, HitRule]:
             near,
             spots,
             exclusive=True,
+            at_sight="false_positive",
             most_mm=_CALCIFICATION_MM,
         ),
         HitRule(
@@ -252,6 +259,9 @@ def _part(lesion: Lesion, rule: HitRule, members: set[str | None], spacing: Spac
         pixel = _known(spacing)
         if diameter(lesion.region) * (pixel[0] + pixel[1]) / 2 > rule.most_mm * _HAIR:
             return "ignored"
+    plain = lesion.pathology is Pathology.BENIGN_WITHOUT_CALLBACK
+    if plain and rule.at_sight == "false_positive":
+        return "nothing"
     if rule.benign == "hit" or lesion.pathology is Pathology.MALIGNANT:
         return "counted"
     if lesion.pathology is None:

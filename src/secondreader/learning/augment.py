@@ -196,7 +196,8 @@ def moved_boxes(
     share = torch.stack([r, c], -1).reshape(-1, 2)
     points = low[..., None, :] + (high - low)[..., None, :] * share  # (n, k, 25, 2)
     n, k = boxes.shape[:2]
-    there = moved(points.reshape(n, -1, 2), matrices, old, new, bent).reshape(n, k, -1, 2)
+    there = moved(points.reshape(n, k * len(share), 2), matrices, old, new, bent)
+    there = there.reshape(n, k, len(share), 2)
     return torch.cat([there.amin(2) + 0.5, there.amax(2) - 0.5], -1)
 
 

@@ -20,14 +20,15 @@ STUDIES: dict[str, str] = {
 
 
 def study(name: str) -> Study:
-    """Return a study by name.
+    """Return a study by name; ``NAME@DATA`` is one that was run on other data than its paper's.
 
     Raises
     ------
     SecondReaderError
         If there is none of that name.
     """
-    if name not in STUDIES:
+    own, elsewhere, data = name.partition("@")
+    if own not in STUDIES:
         raise SecondReaderError(f"study: got {name!r}, expected one of {', '.join(STUDIES)}")
-    found: Study = importlib.import_module(STUDIES[name]).STUDY
-    return found
+    found: Study = importlib.import_module(STUDIES[own]).STUDY
+    return found.on(tuple(data.split(" + "))) if elsewhere else found

@@ -112,7 +112,7 @@ def beside(
     header = [*t.columns, "figure", "published", "measured [95 % interval]", ""]
     rows = [header]
     for row in t.rows:
-        rows += _row(row, t, measured.get(row.key), built)
+        rows += _row(study, row, t, measured.get(row.key), built)
     lines += [markdown(rows), *(f"- differs: {words}" for words in study.differs)]
     lines += [f"- {row.key}: {row.note}" for row in t.rows if row.note]
     for row in t.rows:
@@ -122,7 +122,7 @@ def beside(
 
 
 def _row(
-    row: Row, table: Table, got: Mapping[str, Any] | None, built: Collection[str]
+    study: Study, row: Row, table: Table, got: Mapping[str, Any] | None, built: Collection[str]
 ) -> list[list[str]]:
     out = []
     for name in table.numbers:
@@ -130,6 +130,8 @@ def _row(
         if cell is not None:
             own = None if got is None else got["cells"].get(name, {})
             told = verdict(cell, own)
+            if study.elsewhere and told in ("inside", "outside"):
+                told = "other data"
             if told == NOT_RUN and row.recipe is not None:
                 told = "; ".join(w for w in (NOT_RUN, row.recipe.why_not(built)) if w)
             published = _printed(cell) + (" %" if cell.percent and cell.printed else "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from secondreader.domain import SecondReaderError
@@ -193,6 +193,9 @@ class Study:
         How every run here differs from the paper, said with every table.
     tables
         Its tables.
+    elsewhere
+        Whether it is run on other data than the paper's: then its numbers and ours are no test of
+        each other.
     """
 
     name: str
@@ -200,6 +203,41 @@ class Study:
     data: Mapping[str, str]
     differs: tuple[str, ...]
     tables: tuple[Table, ...]
+    elsewhere: bool = False
+
+    def on(
+        self, data: tuple[str, ...], split: str = "official", preset: str | None = None
+    ) -> Study:
+        """Return the study with every row run on other data; it is called NAME@DATA.
+
+        Parameters
+        ----------
+        data
+            Names of data sets.
+        split
+            Of them.
+        preset
+            In place of the rows' own; their settings stay.
+        """
+
+        def moved(recipe: Recipe | None) -> Recipe | None:
+            if recipe is None:
+                return None
+            return replace(recipe, data=data, split=split, preset=preset or recipe.preset)
+
+        tables = tuple(
+            replace(t, rows=tuple(replace(r, recipe=moved(r.recipe)) for r in t.rows))
+            for t in self.tables
+        )
+        names = " + ".join(data)
+        return replace(
+            self,
+            name=f"{self.name}@{names}",
+            differs=(f"run on {names}, not on the paper's data: its numbers are no test of ours",
+                     *self.differs),
+            tables=tables,
+            elsewhere=True,
+        )  # fmt: skip
 
     def table(self, name: str) -> Table:
         """Return a table by name.

@@ -15,7 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from secondreader.learning.augment import AugmentSettings
 from secondreader.learning.fit import FitSettings
 
-__all__ = ["Config"]
+__all__ = ["NAME", "BoxSettings", "Config"]
+
+NAME = "anomaly_cascade"
 
 Objective = Literal[
     "t_test",  # equation 6
@@ -26,13 +28,45 @@ Objective = Literal[
 ]
 
 
+class BoxSettings(BaseModel):
+    """Settings of the baseline that finds boxes: Faster R-CNN with a feature pyramid, section 4.3."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backbone: Literal["resnet50", "resnet18"] = "resnet50"  # section 4.3
+    init: str = "coco"  # ours, the paper is silent; for resnet50 only, the others: imagenet
+    patch: int = Field(default=448, gt=63)  # ours: pixels of a training patch and of a tile
+    # Ours: sides of anchors in pixels, one a level of the pyramid; calcifications have at most 14.
+    anchors: tuple[int, ...] = (8, 16, 32, 64, 128)
+    least: float = Field(default=0.01, ge=0, lt=1)  # ours: scores below are not kept
+    fit: FitSettings = FitSettings(  # ours
+        optimizer="sgd",
+        learning_rate=0.005,
+        weight_decay=1e-4,
+        steps=20000,
+        batch=8,
+        validate_every=500,
+        patience=10,
+        clip=10.0,
+    )
+
+
 class Config(BaseModel):
-    """Settings of the first stage: the network that proposes."""
+    """Settings of the cascade, of its parts, and of what it is compared with."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seed: int = 0  # ours
     init: str = "none"  # section 4.1: from scratch, He initialisation
+    detector: Literal[
+        "cascade",  # both stages, the paper's
+        "proposals",  # the first stage alone, tables 3 and 4
+        "joint",  # both stages, then trained on as one network: the paper's last sentence
+        "boxes",  # Faster R-CNN, a baseline of section 4.3
+    ] = "cascade"
+    # Whether the first stage is trained, or taken from the model folder that `init` names: rows of a
+    # table that share it need not train it again.
+    first_stage: Literal["train", "init"] = "train"
     spacing_mm: float = Field(default=0.07, gt=0, le=0.25)  # section 4.1
     coarsest_mm: float = Field(
         default=0.25, gt=0
@@ -53,10 +87,13 @@ class Config(BaseModel):
     point_mm: float = Field(
         default=0.5, gt=0
     )  # ours: the disc that a truth without outline becomes
-    threshold: float | None = Field(
-        default=None, gt=0
-    )  # of a proposal; None: β, or 0.5 of a probability
-    least_pixels: int = Field(default=1, gt=0)  # ours: of a component
+    # Of a proposal and of its smallest component; None: chosen on validation images, as the paper
+    # must have done, which only hints at r > β (section 3.1.2).
+    threshold: float | None = Field(default=None, gt=0)
+    least_pixels: int | None = Field(default=None, gt=0)
+    # Ours: a component is parted where its maxima lie this far from one another; 0 parts none, as
+    # in the paper, whose unsolved case are calcifications that touch (section 5).
+    split_mm: float = Field(default=0.0, ge=0)
     most: int = Field(default=300, gt=0)  # ours: proposals kept in a view
     skin_mm: float = Field(default=3.0, ge=0)  # ours: next to the skin nothing is looked for
     cluster_least: int = Field(
@@ -78,10 +115,40 @@ class Config(BaseModel):
     validation_patches: int = Field(
         default=400, gt=1
     )  # ours: half with a calcification, half without
+    reducer: Literal["resnet50", "small"] = "resnet50"  # section 3.2; small is ours
+    reducer_init: str = "imagenet"  # section 4.1
+    crop: int = Field(default=56, gt=7)  # section 3.2: pixels round a proposal
+    crop_to: int = Field(default=224, gt=7)  # section 3.2: what they are enlarged to
+    # Section 4.1: all proposals and all calcifications, without any extra drawing: None. Ours: the
+    # share of calcifications in a batch.
+    reducer_share: float | None = Field(default=None, gt=0, lt=1)
+    reducer_fit: FitSettings = FitSettings(  # section 4.1: SGD 1e-3; the rest is ours
+        optimizer="sgd",
+        learning_rate=1e-3,
+        weight_decay=1e-4,
+        steps=20000,
+        batch=64,
+        validate_every=500,
+        patience=8,
+        schedule="plateau",
+        clip=5.0,
+    )
+    joint_most: int = Field(default=6, gt=0)  # ours: places of a patch that both stages judge
+    joint_fit: FitSettings = FitSettings(  # ours
+        optimizer="adam",
+        learning_rate=1e-4,
+        weight_decay=1e-4,
+        steps=5000,
+        batch=16,
+        validate_every=250,
+        patience=6,
+        clip=1.0,
+    )
+    boxes: BoxSettings = BoxSettings()
 
     @property
     def cut(self) -> float:
-        """The value of the map above which a pixel is proposed."""
+        """The value of the map above which a pixel is proposed: as chosen, else the paper's hint."""
         if self.threshold is not None:
             return self.threshold
         return 0.5 if self.objective == "cross_entropy" else self.beta

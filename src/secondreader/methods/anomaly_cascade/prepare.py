@@ -58,11 +58,12 @@ def network_input(prepared: torch.Tensor, config: Config) -> torch.Tensor:
 
 def truth_pixels(
     lesions: Sequence[Lesion], shape: tuple[int, int], config: Config
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
     """Return what is known of the pixels of a prepared image.
 
-    Calcifications up to ``largest_mm`` count; larger ones, and those that are benign at sight, are
-    neither truth nor background.
+    Calcifications up to ``largest_mm`` count; larger ones are neither truth nor background. What is
+    benign at sight, such as a calcified vessel, is background: the paper's first stage proposes it
+    all the same, and its second is there to throw it out (section 3.2).
 
     Parameters
     ----------
@@ -76,18 +77,21 @@ def truth_pixels(
     Returns
     -------
     centres, pixels, ignored
-        (n, 2) int32 each: the middle of each calcification, all pixels of them, and pixels that
-        count for nothing.
+        (n, 2) int32, the middle of each calcification; their pixels, (k, 2) int32 each; (m, 2) int32,
+        the pixels that count for nothing.
     """
-    centres, own, ignored = [], [], []
+    centres: list[np.ndarray] = []
+    own: list[np.ndarray] = []
+    ignored: list[np.ndarray] = []
     for lesion in lesions:
         if lesion.kind is not Kind.MICROCALCIFICATION or lesion.region is None:
+            continue
+        if lesion.pathology is Pathology.BENIGN_WITHOUT_CALLBACK:
             continue
         covered = _covered(lesion, shape, config)
         if not len(covered):
             continue
-        wide = lesion.diameter_mm or 0.0
-        if wide > config.largest_mm or lesion.pathology is Pathology.BENIGN_WITHOUT_CALLBACK:
+        if (lesion.diameter_mm or 0.0) > config.largest_mm:
             ignored.append(covered)
         elif lesion.visible is not False:
             own.append(covered)
@@ -95,7 +99,7 @@ def truth_pixels(
     none = np.zeros((0, 2), np.int32)
     return (
         np.concatenate(centres) if centres else none,
-        np.concatenate(own) if own else none,
+        own,
         np.concatenate(ignored) if ignored else none,
     )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 from scipy import ndimage
+from skimage.feature import peak_local_max
+from skimage.segmentation import watershed
 from torch import nn
 
 from secondreader.methods.anomaly_cascade.config import Config
@@ -12,7 +14,7 @@ from secondreader.methods.anomaly_cascade.losses import suspicion
 from secondreader.methods.anomaly_cascade.network import HALO, STRIDE
 from secondreader.methods.anomaly_cascade.prepare import network_input
 
-__all__ = ["proposals", "suspicion_map"]
+__all__ = ["components", "highest", "looked_at", "proposals", "suspicion_map"]
 
 
 @torch.inference_mode()
@@ -44,13 +46,18 @@ def suspicion_map(
     return out[:rows, :cols]
 
 
+def looked_at(prepared: np.ndarray, config: Config) -> np.ndarray:
+    """Return the breast without what lies next to the skin; the image's own border is no skin."""
+    steps = config.skin_mm / config.spacing_mm
+    inside = np.pad(prepared > 0, 1, mode="edge")
+    deep: np.ndarray = ndimage.distance_transform_edt(inside)[1:-1, 1:-1] > steps
+    return deep
+
+
 def proposals(
     suspicious: np.ndarray, mask: np.ndarray, config: Config
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the points of a map (section 3.2).
-
-    Connected components above the threshold, each at its middle weighted by suspicion, with its
-    summed suspicion as score; the ``most`` highest of them.
+    """Return the points of a map (section 3.2): the ``most`` highest of its components.
 
     Parameters
     ----------
@@ -59,18 +66,43 @@ def proposals(
     mask
         (rows, cols) bool: where points may lie.
     config
-        Threshold, least size, number.
+        Threshold, least size, number, and whether touching calcifications are parted.
 
     Returns
     -------
     positions, scores
         (n, 2) float64 in pixels of the map, and (n,) float64, highest first.
     """
-    above = (suspicious > config.cut) & mask
+    middle, total, size = components(suspicious, mask, config.cut, config)
+    return highest(middle, total, size, config.least_pixels or 1, config.most)
+
+
+def highest(
+    middle: np.ndarray, total: np.ndarray, size: np.ndarray, least: int, most: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the positions and scores of the ``most`` highest components of at least so many pixels."""
+    kept = np.flatnonzero(size >= least)
+    order = kept[np.argsort(-total[kept], kind="stable")][:most]
+    return middle[order], total[order]
+
+
+def components(
+    suspicious: np.ndarray, mask: np.ndarray, cut: float, config: Config
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the connected components above a threshold, in no order.
+
+    Returns
+    -------
+    middle, total, size
+        (n, 2) float64, weighted by suspicion; (n,) float64, the summed suspicion; (n,) pixels.
+    """
+    above = (suspicious > cut) & mask
     labels, count = ndimage.label(above, np.ones((3, 3)))
     if count == 0:
-        return np.zeros((0, 2)), np.zeros(0)
-    rows, cols = np.nonzero(above)
+        return np.zeros((0, 2)), np.zeros(0), np.zeros(0, np.int64)
+    if config.split_mm > 0:
+        labels, count = _parted(suspicious, labels, config.split_mm / config.spacing_mm)
+    rows, cols = np.nonzero(labels)
     own = labels[rows, cols] - 1
     weight = suspicious[rows, cols].astype(np.float64)
     total = np.bincount(own, weight, count)
@@ -78,6 +110,22 @@ def proposals(
     middle = np.column_stack(
         [np.bincount(own, weight * axis, count) / total for axis in (rows, cols)]
     )
-    kept = np.flatnonzero(size >= config.least_pixels)
-    order = kept[np.argsort(-total[kept], kind="stable")][: config.most]
-    return middle[order], total[order]
+    return middle, total, size
+
+
+def _parted(suspicious: np.ndarray, labels: np.ndarray, apart: float) -> tuple[np.ndarray, int]:
+    """Part each component at its maxima, which lie at least ``apart`` pixels from one another."""
+    smooth = ndimage.gaussian_filter(suspicious, apart / 4)
+    at = peak_local_max(
+        smooth, min_distance=max(round(apart), 1), labels=labels, exclude_border=False
+    )
+    seeds = np.zeros(labels.shape, np.int32)
+    seeds[at[:, 0], at[:, 1]] = np.arange(1, len(at) + 1)
+    # A component too small or flat for a maximum of its own stays whole.
+    without = np.setdiff1d(np.arange(1, labels.max() + 1), labels[at[:, 0], at[:, 1]])
+    for number, (row, col) in enumerate(
+        ndimage.maximum_position(suspicious, labels, without), len(at) + 1
+    ):
+        seeds[row, col] = number
+    parted = watershed(-smooth, seeds, mask=labels > 0)
+    return parted, int(seeds.max())

@@ -1,40 +1,32 @@
-"""Training: patches half with calcifications and half without, in one stage so far: the proposals."""
+"""Training, stage by stage: maps, their threshold, the second stage; or the baseline of boxes."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
+import json
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from scipy import ndimage
 from torch import nn
-from torchmetrics.functional.classification import binary_auroc
 
-from secondreader.domain import Frame, ImageSet, Mammogram
-from secondreader.learning import augment as moving
-from secondreader.learning.cost import Cost, step_cost
-from secondreader.learning.fit import Batch, fit
-from secondreader.learning.hardware import Hardware
-from secondreader.learning.initial import initialise
-from secondreader.learning.model_folder import save_model
-from secondreader.learning.patches import balanced, cut_out, generator, names
-from secondreader.learning.positions import Positions, of_masks, of_points
-from secondreader.learning.prepared import Prepared, prepared
+from secondreader.domain import ImageSet, SecondReaderError
+from secondreader.learning.cost import Cost
+from secondreader.learning.hardware import Hardware, first_process
+from secondreader.learning.model_folder import load_into, load_model_folder, save_model
+from secondreader.learning.run_folder import write_whole
 from secondreader.learning.watching import bar
-from secondreader.methods.anomaly_cascade.config import Config
-from secondreader.methods.anomaly_cascade.losses import objective, suspicion
+from secondreader.methods.anomaly_cascade.boxes_training import boxes_cost, train_boxes
+from secondreader.methods.anomaly_cascade.candidates import best_cut, candidates
+from secondreader.methods.anomaly_cascade.config import NAME, Config
+from secondreader.methods.anomaly_cascade.joint import joint_cost, train_joint
+from secondreader.methods.anomaly_cascade.maps import Patches, maps_cost, patches, train_maps
 from secondreader.methods.anomaly_cascade.network import UNet
-from secondreader.methods.anomaly_cascade.prepare import network_input, prepare, truth_pixels
-from secondreader.methods.anomaly_cascade.reader import NAME
+from secondreader.methods.anomaly_cascade.reduction_training import (
+    reducer_cost,
+    train_reducer,
+    windows_of,
+)
 
-__all__ = ["Patches", "cost", "patches", "train"]
-
-_AWAY_MM = 1.0  # normal tissue begins so far from a calcification
+__all__ = ["cost", "train"]
 
 
 def train(
@@ -47,7 +39,7 @@ def train(
     config
         The method's settings.
     train, val
-        Images to learn from, and to stop by.
+        Images to learn from, and to stop and choose by.
     run_dir
         The run folder.
     hardware
@@ -60,183 +52,95 @@ def train(
     """
     with bar("preparing images", hardware) as progress:
         own, held = (patches(images, config, progress) for images in (train, val))
-    network = UNet(config.width)
-    torch.manual_seed(config.seed)
-    network.apply(_drawn_anew)
-    initialise(network, config.init, prefix="unet.")
-    network = network.to(memory_format=torch.channels_last)
-    fixed = [held.batch(step, 32, config) for step in range(-(-config.validation_patches // 32))]
-    fit(
-        network,
-        partial(_loss, config=config),
-        partial(own.batch, count=config.fit.batch, config=config),
-        partial(_figures, batches=fixed, config=config),
-        config.fit,
-        figure="auc",
-        run_dir=run_dir,
-        stage="proposals",
-        seed=config.seed,
-        hardware=hardware,
-        augment=partial(_augmented, config=config),
-        pictures=partial(_picture, batch=fixed[0], config=config),
-    )
-    weights = {f"unet.{name}": value for name, value in network.state_dict().items()}
-    save_model(run_dir / "model", method=NAME, config=config, weights=weights)
+    if config.detector == "boxes":
+        found: dict[str, nn.Module] = {"boxes": train_boxes(own, held, config, run_dir, hardware)}
+    else:
+        asked = {name: getattr(config, name) for name in ("threshold", "least_pixels")}
+        first, config = _first(own, held, config, run_dir, hardware)
+        found = {"unet": first}
+        if config.detector != "proposals":
+            found["reducer"] = _second(first, own, held, config, run_dir, hardware)
+        if config.detector == "joint":
+            train_joint(first, found["reducer"], own, held, config, run_dir, hardware)
+            # Both have moved: what is proposed is chosen anew.
+            config = config.model_copy(update=asked)
+            config = _with_cut(first, held, config, run_dir / "joint-cut.json", hardware)
+    weights = {
+        f"{part}.{name}": value
+        for part, network in found.items()
+        for name, value in network.state_dict().items()
+    }
+    if first_process():
+        save_model(run_dir / "model", method=NAME, config=config, weights=weights)
 
 
 def cost(config: Config, hardware: Hardware) -> tuple[Cost, ...]:
-    """Return what each stage will cost, timed on a batch of noise."""
-    shape = (config.fit.batch, 1, config.patch, config.patch)
-    image = torch.rand(shape, generator=torch.Generator().manual_seed(0))
-    batch = {"image": image, "truth": image > 0.99, "known": image > 0.01}
-    network = UNet(config.width).to(memory_format=torch.channels_last)
-    loss = partial(_loss, config=config)
-    return (step_cost("proposals", network, loss, batch, config.fit.steps, hardware),)
+    """Return what each stage will cost."""
+    if config.detector == "boxes":
+        return (boxes_cost(config, hardware),)
+    costs = [maps_cost(config, hardware)] if config.first_stage == "train" else []
+    if config.detector != "proposals":
+        costs.append(reducer_cost(config, hardware))
+    if config.detector == "joint":
+        costs.append(joint_cost(config, hardware))
+    return tuple(costs)
 
 
-@dataclass(frozen=True, eq=False)
-class Patches:
-    """Where patches of a set may be cut, and what is known of their pixels.
-
-    ``truth`` and ``ignored`` hold the pixels of each image, (n, 2) int32.
-    """
-
-    images: Prepared
-    positive: Positions
-    negative: Positions
-    truth: tuple[np.ndarray, ...]
-    ignored: tuple[np.ndarray, ...]
-
-    def batch(self, step: int, count: int, config: Config) -> Batch:
-        """Return the batch of a step: ``image``, ``truth`` and ``known``, each (n, 1, h, w)."""
-        size = config.patch + moving.margin(config.augment, config.patch)
-        rng = generator(config.seed, step)
-        shares = {
-            "calcifications": config.positive_share,
-            "normal tissue": 1 - config.positive_share,
-        }
-        classes = {"calcifications": self.positive, "normal tissue": self.negative}
-        where, _ = balanced(classes, shares, rng, count)
-        # A calcification need not lie in the middle of its patch.
-        where[:, 1:] += rng.integers(-config.patch // 4, config.patch // 4 + 1, (count, 2))
-        image = cut_out(self.images, where, size)
-        return {
-            "image": image,
-            "truth": _painted(self.truth, where, size),
-            "known": (image > 0) & ~_painted(self.ignored, where, size),
-            "where": names(self.images, where),
-        }
-
-
-@dataclass(frozen=True)
-class _Preparation:
-    """`prepare` of one configuration; picklable."""
-
-    config: Config
-
-    def __call__(self, mammogram: Mammogram) -> tuple[np.ndarray, Frame] | None:
-        return prepare(mammogram, self.config)
-
-
-def patches(
-    images: ImageSet,
-    config: Config,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Patches:
-    """Prepare a set's images, and say where patches may be cut."""
-    told = config.model_dump_json(include={"spacing_mm", "coarsest_mm", "depth"})
-    key = f"{NAME}/1/{hashlib.sha256(told.encode()).hexdigest()[:12]}"
-    ready = prepared(images, _Preparation(config), key, progress=progress)
-    centres, truth, ignored, free = [], [], [], []
-    for index in range(len(ready)):
-        pixels = ready.pixels(index)
-        shape = (pixels.shape[0], pixels.shape[1])
-        middle, own, other = truth_pixels(ready.lesions[index], shape, config)
-        centres.append(middle)
-        truth.append(own)
-        ignored.append(other)
-        free.append(_away_from(np.asarray(pixels) > 0, np.concatenate([own, other]), config))
-    return Patches(ready, of_points(centres), of_masks(free), tuple(truth), tuple(ignored))
-
-
-def _away_from(breast: np.ndarray, marked: np.ndarray, config: Config) -> np.ndarray:
-    """Return the breast without what lies close to a calcification."""
-    free = breast.copy()
-    if len(marked):
-        near = np.zeros(breast.shape, bool)
-        near[marked[:, 0], marked[:, 1]] = True
-        steps = max(round(_AWAY_MM / config.spacing_mm), 1)
-        free &= ~ndimage.maximum_filter(near, 2 * steps + 1)
-    return free
-
-
-def _painted(marked: tuple[np.ndarray, ...], where: np.ndarray, size: int) -> torch.Tensor:
-    """Return (n, 1, size, size) bool: the marked pixels of each patch."""
-    out = torch.zeros(len(where), 1, size, size, dtype=torch.bool)
-    for i, (image, row, col) in enumerate(where.tolist()):
-        inside = marked[image] - (row - size // 2, col - size // 2)
-        inside = inside[((inside >= 0) & (inside < size)).all(axis=1)]
-        out[i, 0, inside[:, 0], inside[:, 1]] = True
-    return out
-
-
-def _augmented(batch: Batch, where: torch.Generator, config: Config) -> Batch:
-    matrices = moving.affine(config.augment, len(batch["image"]), where)
-    masks = torch.cat([batch["truth"], batch["known"]], 1)
-    image, turned = moving.geometric(
-        batch["image"], matrices, config.patch, masks, elastic=config.augment.elastic, where=where
-    )
-    assert turned is not None
-    changed = moving.intensity(image, config.augment, where)
-    # The background stays what it is: 0.
-    image = torch.where(image > 0, changed.clamp(1e-3, 1), image)
-    return {**batch, "image": image, "truth": turned[:, :1], "known": turned[:, 1:]}
-
-
-def _loss(network: nn.Module, batch: Batch, config: Config) -> torch.Tensor:
-    image = network_input(batch["image"], config).contiguous(memory_format=torch.channels_last)
-    return objective(image, network(image), batch["truth"], batch["known"], config)
-
-
-def _middle(batch: Batch, config: Config) -> dict[str, Any]:
-    """Cut a batch to the patch's own size, as augmentation does."""
-    rest = (batch["image"].shape[-1] - config.patch) // 2
-    inner = slice(rest, rest + config.patch)
-    return {name: batch[name][..., inner, inner] for name in ("image", "truth", "known")}
-
-
-def _figures(network: nn.Module, batches: list[Batch], config: Config) -> Mapping[str, float]:
-    """Return how well the strongest pixel of a patch tells whether a calcification is in it."""
-    scores, labels, losses = [], [], []
-    where = next(network.parameters()).device
-    for whole in batches:
-        batch = {name: value.to(where) for name, value in _middle(whole, config).items()}
-        image = network_input(batch["image"], config).contiguous(memory_format=torch.channels_last)
-        drawn = network(image)
-        found = suspicion(image, drawn, config).masked_fill(~batch["known"], 0)
-        scores.append(found.amax(dim=(1, 2, 3)).cpu())
-        labels.append((batch["truth"] & batch["known"]).flatten(1).any(1).cpu())
-        losses.append(
-            float(objective(image, drawn, batch["truth"], batch["known"], config).detach())
+def _first(
+    own: Patches, held: Patches, config: Config, run_dir: Path, hardware: Hardware
+) -> tuple[UNet, Config]:
+    """Return the first stage, trained or taken over, and the settings with its threshold."""
+    if config.first_stage == "train":
+        network = train_maps(own, held, config, run_dir, hardware)
+        return network, _with_cut(network, held, config, run_dir / "cut.json", hardware)
+    folder = Path(config.init)
+    folder = folder / "model" if (folder / "model").is_dir() else folder
+    before, weights = load_model_folder(folder, NAME, Config)
+    network = UNet(before.width)
+    load_into(network, {n: v for n, v in weights.items() if n.startswith("unet.")}, "unet.")
+    taken = {
+        name: getattr(before, name)
+        for name in (
+            "width", "spacing_mm", "depth", "input_scale", "objective", "residual", "beta",
+            "threshold", "least_pixels",
         )
-    auc = float(binary_auroc(torch.cat(scores), torch.cat(labels).long()))
-    return {"auc": auc, "validation_loss": float(np.mean(losses))}
+    }  # fmt: skip
+    if taken["spacing_mm"] != config.spacing_mm or taken["depth"] != config.depth:
+        # Prepared images must be the ones that the first stage knows.
+        raise SecondReaderError(
+            f"first_stage: got spacing_mm={config.spacing_mm:g}, depth={config.depth}, expected those "
+            f"of the first stage, {before.spacing_mm:g} and {before.depth}: {folder}"
+        )
+    return network.to(memory_format=torch.channels_last), config.model_copy(update=taken)
 
 
-def _picture(network: nn.Module, batch: Batch, config: Config) -> np.ndarray:
-    """Return patches with what is true and what is suspected in them, one under the other."""
-    where = next(network.parameters()).device
-    few = {name: value[::4][:8].to(where) for name, value in _middle(batch, config).items()}
-    image = network_input(few["image"], config)
-    found = (suspicion(image, network(image), config) / (2 * config.cut)).clamp(0, 1)
-    rows = [few["image"], few["truth"].float(), found]
-    strips = [np.hstack(list(row[:, 0].float().cpu().numpy())) for row in rows]
-    return np.asarray(np.vstack(strips) * 255).astype(np.uint8)
+def _second(
+    first: UNet, own: Patches, held: Patches, config: Config, run_dir: Path, hardware: Hardware
+) -> nn.Module:
+    found = []
+    for name, of in (("train", own), ("validation", held)):
+        with bar(f"proposing on the {name} part", hardware) as progress:
+            folder = run_dir / "stages" / "candidates" / name
+            made = candidates(first, of, config, folder, hardware, progress)
+        found.append(windows_of(of, made, config))
+    return train_reducer(found[0], found[1], config, run_dir, hardware)
 
 
-def _drawn_anew(module: nn.Module) -> None:
-    """Draw weights again, under the configuration's seed."""
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+def _with_cut(
+    network: UNet, held: Patches, config: Config, file: Path, hardware: Hardware
+) -> Config:
+    """Return the settings with threshold and smallest component, chosen once on validation images."""
+    if config.threshold is not None and config.least_pixels is not None:
+        return config
+    if not file.is_file():
+        with bar("choosing the threshold", hardware) as progress:
+            threshold, least, tried = best_cut(network, held, config, hardware, progress)
+        told = {"threshold": threshold, "least_pixels": least, "tried": tried}
+        write_whole(file, json.dumps(told, indent=1) + "\n")
+    told = json.loads(file.read_text(encoding="utf-8"))
+    return config.model_copy(
+        update={
+            "threshold": config.threshold or told["threshold"],
+            "least_pixels": config.least_pixels or told["least_pixels"],
+        }
+    )

@@ -1,0 +1,196 @@
+"""What the first stage proposes on a set's images: for choosing its threshold, and to train the second."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial import cKDTree
+from torch import nn
+
+from secondreader.learning.hardware import Hardware, device
+from secondreader.learning.run_folder import write_whole
+from secondreader.methods.anomaly_cascade.config import Config
+from secondreader.methods.anomaly_cascade.maps import Patches
+from secondreader.methods.anomaly_cascade.proposals import (
+    components,
+    highest,
+    looked_at,
+    proposals,
+    suspicion_map,
+)
+
+__all__ = ["RATES", "Candidates", "best_cut", "candidates", "recalls"]
+
+RATES = (5, 10, 15, 20, 30)
+"""False positives an image at which table 3 gives recalls."""
+_HIT_MM = 1.0  # section 4.4
+_LEAST = (1, 2, 3, 5)  # pixels of a component that are tried
+_LEVELS = 8  # thresholds that are tried
+_FEWEST, _HELD = 20, 40_000  # pixels an image above the highest threshold, and that are held
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Proposals of each image, (n, 2) in pixels of its grid, and their scores (n,)."""
+
+    positions: tuple[np.ndarray, ...]
+    scores: tuple[np.ndarray, ...]
+
+
+def candidates(
+    network: nn.Module,
+    own: Patches,
+    config: Config,
+    folder: Path,
+    hardware: Hardware,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Candidates:
+    """Propose on every image of a set, each kept in a file as soon as it is read.
+
+    Parameters
+    ----------
+    network
+        The first stage.
+    own
+        The set.
+    config
+        With its threshold and smallest component.
+    folder
+        Of the files; what lies there is not made again.
+    hardware
+        What to use.
+    progress
+        Called with the images done, and all.
+    """
+    where = device(hardware)
+    network.to(where).eval()
+    found, scores = [], []
+    for index in range(len(own.images)):
+        file = folder / f"{index:06d}.npy"
+        if file.is_file():
+            rows = np.load(file, allow_pickle=False)
+        else:
+            pixels = own.images.pixels(index)
+            suspicious = suspicion_map(network, pixels, config, where)
+            at, score = proposals(suspicious, looked_at(pixels, config), config)
+            rows = np.column_stack([at, score])
+            stream = io.BytesIO()
+            np.save(stream, rows, allow_pickle=False)
+            write_whole(file, stream.getvalue())
+        found.append(rows[:, :2])
+        scores.append(rows[:, 2])
+        progress(index + 1, len(own.images))
+    return Candidates(tuple(found), tuple(scores))
+
+
+def recalls(
+    found: Candidates,
+    truth: Sequence[np.ndarray],
+    ignored: Sequence[np.ndarray],
+    spacing_mm: float,
+    rates: Sequence[float] = RATES,
+) -> np.ndarray:
+    """Return the recall at so many false positives an image, (rates,): section 4.4's rule.
+
+    For choices on validation images; figures come from `evaluation`.
+
+    Parameters
+    ----------
+    found
+        Proposals of each image.
+    truth, ignored
+        Middles of calcifications, and pixels near which a proposal is no false alarm, per image.
+    spacing_mm
+        Of the grid.
+    rates
+        False positives an image.
+    """
+    reach = _HIT_MM / spacing_mm
+    best, false = [], []
+    for at, score, own, other in zip(found.positions, found.scores, truth, ignored, strict=True):
+        high = np.full(len(own), -np.inf)
+        right = np.zeros(len(at), bool)
+        if len(at) and len(own):
+            for i, near in enumerate(cKDTree(at).query_ball_point(own, reach)):
+                right[near] = True
+                high[i] = score[near].max() if near else -np.inf
+        if len(at) and len(other):
+            right |= cKDTree(other).query(at)[0] <= reach
+        best.append(high)
+        false.append(score[~right])
+    falls = np.sort(np.concatenate([np.zeros(0), *false]))[::-1]
+    hits = np.concatenate([np.zeros(0), *best])
+    if not len(hits):
+        return np.full(len(rates), np.nan)
+    got = []
+    for rate in rates:
+        allowed = int(rate * len(found.positions))
+        # Above the first false positive that is one too many.
+        least = falls[allowed] if allowed < len(falls) else -np.inf
+        got.append(float(np.mean((hits > least) & np.isfinite(hits))))
+    return np.array(got)
+
+
+def best_cut(
+    network: nn.Module,
+    held: Patches,
+    config: Config,
+    hardware: Hardware,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[float, int, list[dict[str, float]]]:
+    """Choose the threshold and the smallest component by the mean of table 3's recalls.
+
+    The thresholds tried are those that 20 to 20,000 pixels of an image lie above, and the paper's hint.
+
+    Returns
+    -------
+    tuple
+        Threshold, least pixels, and what was tried: threshold, least pixels, mean recall.
+    """
+    where = device(hardware)
+    network.to(where).eval()
+    kept: list[tuple[tuple[int, int], np.ndarray, np.ndarray]] = []
+    for index in range(len(held.images)):
+        pixels = held.images.pixels(index)
+        suspicious = suspicion_map(network, pixels, config, where)
+        suspicious[~looked_at(pixels, config)] = 0
+        flat = suspicious.ravel()
+        # Only what may ever lie above a threshold is held, a few hundred kilobytes an image.
+        at = np.argpartition(flat, -_HELD)[-_HELD:] if flat.size > _HELD else np.arange(flat.size)
+        kept.append(((suspicious.shape[0], suspicious.shape[1]), at.astype(np.int32), flat[at]))
+        progress(index + 1, len(held.images))
+    every = np.sort(np.concatenate([values for _, _, values in kept]))[::-1]
+    ranks = (np.geomspace(_FEWEST, _HELD / 2, _LEVELS) * len(kept)).astype(int)
+    levels = {float(v) for v in every[np.minimum(ranks, len(every) - 1)] if v > 0} | {config.cut}
+    tried = [t for level in sorted(levels) for t in _tried(kept, level, held, config)]
+    best = max(tried, key=lambda t: t["mean_recall"])
+    return best["threshold"], int(best["least_pixels"]), tried
+
+
+def _tried(
+    kept: Sequence[tuple[tuple[int, int], np.ndarray, np.ndarray]],
+    level: float,
+    held: Patches,
+    config: Config,
+) -> list[dict[str, float]]:
+    """Return the mean recall at one threshold, for each smallest component."""
+    found = []
+    for shape, at, values in kept:
+        suspicious = np.zeros(shape, np.float32)
+        suspicious.ravel()[at] = values
+        found.append(components(suspicious, suspicious > 0, level, config))
+    tried = []
+    for least in _LEAST:
+        pairs = [highest(*parts, least, config.most) for parts in found]
+        got = recalls(
+            Candidates(tuple(p for p, _ in pairs), tuple(s for _, s in pairs)),
+            held.centres,
+            held.ignored,
+            config.spacing_mm,
+        )
+        tried.append({"threshold": level, "least_pixels": least, "mean_recall": float(got.mean())})
+    return tried
