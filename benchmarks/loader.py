@@ -19,8 +19,8 @@ import torch
 from secondreader.domain import Part
 from secondreader.learning import augment
 from secondreader.methods.anomaly_cascade import Config
+from secondreader.methods.anomaly_cascade.maps import augmented, maps_loss, patches
 from secondreader.methods.anomaly_cascade.network import UNet
-from secondreader.methods.anomaly_cascade.train import _augmented, _loss, patches
 from secondreader.sources import images_of, load_all
 
 
@@ -57,10 +57,10 @@ def main() -> None:
 
     def train(step: int) -> None:
         generator = torch.Generator().manual_seed(step)
-        batch = _augmented(held, generator, config)
+        batch = augmented(held, generator, config)
         optimizer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16):
-            _loss(network, batch, config).backward()
+            maps_loss(network, batch, config).backward()
         optimizer.step()
 
     loader_wall, loader_cpu = timed(load, asked.seconds)

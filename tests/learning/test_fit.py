@@ -233,3 +233,28 @@ def test_augmentation_is_a_function_of_seed_and_step(tmp_path):
     one, two = (trained(tmp_path / name, augment=shaken)[0] for name in "ab")
     assert same(one, two)
     assert not same(one, trained(tmp_path / "c")[0])
+
+
+class Vanishing:
+    """Batches of a data set of which a file goes missing on the way."""
+
+    def __init__(self, after):
+        self.after = after
+
+    def __call__(self, step):
+        if step >= self.after:
+            raise SecondReaderError("cannot read: no such file (file: p1/left.dcm)")
+        return batches(step)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_data_set_that_vanished_is_one_line_and_the_run_so_far_is_kept(tmp_path, workers):
+    hardware = Hardware("cpu", precision="fp32", progress=False, workers=workers)
+    with pytest.raises(SecondReaderError) as caught:
+        trained(tmp_path, batches=Vanishing(15), hardware=hardware)
+    assert str(caught.value) == "cannot read: no such file (file: p1/left.dcm)"
+    kept = {p.name for p in (tmp_path / "stages" / "only").iterdir()}
+    assert {"best.safetensors", "last.ckpt"} <= kept
+    # It is back: the training goes on, to the same weights as if nothing had happened.
+    (back, _), (whole, _) = trained(tmp_path), trained(tmp_path / "whole")
+    assert same(back, whole)

@@ -170,7 +170,11 @@ class _Steps(Dataset[Batch]):
     def __getitem__(self, index: int) -> Batch:
         if index >= self.count:
             raise IndexError(index)
-        return {"step": self.first + index, **self.batches(self.first + index)}
+        try:
+            return {"step": self.first + index, **self.batches(self.first + index)}
+        except (SecondReaderError, OSError) as error:
+            # Raised in another process it would reach the user as that process's traceback.
+            return {"step": self.first + index, "failed": str(error)}
 
 
 class _Module(LightningModule):
@@ -241,6 +245,8 @@ class _Module(LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> None:
         step = int(batch.pop("step"))
+        if "failed" in batch:
+            raise SecondReaderError(batch["failed"])
         batch = _share(batch, self.global_rank, self.trainer.world_size)
         # Dropout, and whatever else draws from the global generator, repeats after a restart.
         drawn = hash((self.seed, step, self.global_rank)) % 2**63

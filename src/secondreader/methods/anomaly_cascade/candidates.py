@@ -11,6 +11,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 from torch import nn
 
+from secondreader.learning.folding import folded
 from secondreader.learning.hardware import Hardware, device
 from secondreader.learning.run_folder import write_whole
 from secondreader.methods.anomaly_cascade.config import Config
@@ -67,7 +68,7 @@ def candidates(
         Called with the images done, and all.
     """
     where = device(hardware)
-    network.to(where).eval()
+    network = folded(network).to(where)
     found, scores = [], []
     for index in range(len(own.images)):
         file = folder / f"{index:06d}.npy"
@@ -152,7 +153,7 @@ def best_cut(
         Threshold, least pixels, and what was tried: threshold, least pixels, mean recall.
     """
     where = device(hardware)
-    network.to(where).eval()
+    network = folded(network).to(where)
     kept: list[tuple[tuple[int, int], np.ndarray, np.ndarray]] = []
     for index in range(len(held.images)):
         pixels = held.images.pixels(index)

@@ -29,7 +29,7 @@ from secondreader.methods.anomaly_cascade.losses import objective, suspicion
 from secondreader.methods.anomaly_cascade.network import UNet
 from secondreader.methods.anomaly_cascade.prepare import network_input, prepare, truth_pixels
 
-__all__ = ["Patches", "augmented", "maps_cost", "middle", "patches", "train_maps"]
+__all__ = ["Patches", "augmented", "maps_cost", "maps_loss", "middle", "patches", "train_maps"]
 
 _AWAY_MM = 1.0  # normal tissue begins so far from a calcification
 _NEAR_MM = 0.5  # a mark so close to a calcification is one of it
@@ -59,7 +59,7 @@ def train_maps(
     fixed = [held.batch(step, 32, config) for step in range(-(-config.validation_patches // 32))]
     fit(
         network,
-        partial(_loss, config=config),
+        partial(maps_loss, config=config),
         partial(own.batch, count=config.fit.batch, config=config),
         partial(_figures, batches=fixed, config=config),
         config.fit,
@@ -80,7 +80,7 @@ def maps_cost(config: Config, hardware: Hardware) -> Cost:
     image = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     batch = {"image": image, "truth": image > 0.99, "known": image > 0.01}
     network = UNet(config.width).to(memory_format=torch.channels_last)
-    loss = partial(_loss, config=config)
+    loss = partial(maps_loss, config=config)
     return step_cost("proposals", network, loss, batch, config.fit.steps, hardware)
 
 
@@ -197,7 +197,8 @@ def augmented(batch: Batch, where: torch.Generator, config: Config) -> Batch:
     return {**batch, "image": image, "truth": turned[:, :1], "known": turned[:, 1:]}
 
 
-def _loss(network: nn.Module, batch: Batch, config: Config) -> torch.Tensor:
+def maps_loss(network: nn.Module, batch: Batch, config: Config) -> torch.Tensor:
+    """Return the loss of a batch."""
     image = network_input(batch["image"], config).contiguous(memory_format=torch.channels_last)
     return objective(image, network(image), batch["truth"], batch["known"], config)
 

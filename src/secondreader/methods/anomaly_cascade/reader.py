@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import torch
 from scipy import ndimage
 from torch import nn
 from torchvision.models.detection import FasterRCNN
 
 from secondreader import detections, geometry, imaging
 from secondreader.domain import Heatmap, ImageReading, Intent, Mammogram, SecondReaderError
+from secondreader.learning.folding import folded
 from secondreader.learning.model_folder import load_into, load_model_folder
 from secondreader.methods.anomaly_cascade.boxes import faster_rcnn, found_boxes
 from secondreader.methods.anomaly_cascade.config import NAME, Config
@@ -105,7 +105,7 @@ def load(model_dir: Path | None) -> AnomalyCascade:
             networks["reducer"] = reducer(config)
     for part, network in networks.items():
         load_into(network, weights, f"{part}.")
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        networks[part] = network.eval() if part == "boxes" else folded(network)
     return AnomalyCascade(config, networks)
 
 

@@ -1,0 +1,164 @@
+"""How fast the anomaly cascade reads: python benchmarks/cascade_speed.py [--run RUN] [-o FILE.json]
+
+Seconds and memory for a view of 3328 x 4096 pixels of 0.07 mm, stage by stage, for a trained run or
+for networks as they are drawn; the network layer by layer against what this machine could do: its
+measured rate of matrix multiplication and its measured bandwidth of memory (the roofline: a layer
+takes at least the larger of its operations over the one and its bytes over the other). Beside it the
+plain alternative, the network as it was trained, without folding and in one precision or the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from secondreader.domain import ImageSource, Mammogram
+from secondreader.learning.folding import folded
+from secondreader.methods.anomaly_cascade.config import Config
+from secondreader.methods.anomaly_cascade.network import UNet
+from secondreader.methods.anomaly_cascade.prepare import network_input, prepare
+from secondreader.methods.anomaly_cascade.proposals import looked_at, proposals, suspicion_map
+from secondreader.methods.anomaly_cascade.reader import load
+from secondreader.methods.anomaly_cascade.reduction import probabilities, reducer
+from secondreader.phantom.contents import Contents
+from secondreader.phantom.exam import VIEWS, exam_image
+
+SHAPE = (4096, 3328)
+
+
+def best(work, times: int = 3) -> float:
+    """Return the shortest of a few calls' seconds, after one that is not counted."""
+    work()
+    took = []
+    for _ in range(times):
+        start = time.perf_counter()
+        work()
+        took.append(time.perf_counter() - start)
+    return min(took)
+
+
+def rates() -> dict[str, float]:
+    """Return operations a second of matrix multiplication, and bytes a second of a copy."""
+    told = {}
+    for name, kind in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        a, b = (torch.randn(2048, 2048).to(kind) for _ in range(2))
+        took = best(lambda a=a, b=b: a @ b, 5)
+        told[name] = 2 * 2048**3 / took
+    block = torch.zeros(2**26)
+    told["bytes"] = 2 * block.numel() * 4 / best(block.clone, 5)
+    return told
+
+
+def layers(network: nn.Module, image: torch.Tensor, rate: dict[str, float]) -> list[dict]:
+    """Return each convolution's seconds beside the least that it could take."""
+    seen: list[tuple[str, nn.Module, torch.Tensor]] = []
+    hooks = [
+        module.register_forward_hook(
+            lambda module, given, out, name=name: seen.append((name, module, given[0]))
+        )
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
+    ]
+    network(image)
+    for hook in hooks:
+        hook.remove()
+    told = []
+    for name, module, given in seen:
+        out = module(given)
+        kernel = module.kernel_size[0] * module.kernel_size[1]
+        # Each output of a convolution, each input of a transposed one, is touched by every weight.
+        places = (given if isinstance(module, nn.ConvTranspose2d) else out)[0, 0].numel()
+        operations = 2 * kernel * module.in_channels * module.out_channels * places
+        moved = 4 * (given.numel() + out.numel() + module.weight.numel())
+        floor = max(operations / rate["float32"], moved / rate["bytes"])
+        took = best(lambda module=module, given=given: module(given))
+        told.append(
+            {"layer": name, "giga-operations": operations / 1e9, "megabytes": moved / 1e6,
+             "seconds": took, "floor": floor, "ratio": took / floor}
+        )  # fmt: skip
+    return told
+
+
+def main() -> None:
+    """Time everything."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--run", type=Path, help="A trained run; else networks as they are drawn.")
+    parser.add_argument("--widths", type=int, nargs="*", default=[4, 8, 12, 16])
+    parser.add_argument("-o", "--out", type=Path)
+    asked = parser.parse_args()
+    if asked.run:
+        reader = load(asked.run / "model" if (asked.run / "model").is_dir() else asked.run)
+        config, unet = reader.config, reader.networks["unet"]
+        second = reader.networks.get("reducer")
+    else:
+        config = Config(threshold=0.8, reducer="small", reducer_init="none", crop=40, crop_to=40)
+        unet, second = folded(UNet(config.width)), folded(reducer(config))
+    side, kind = VIEWS[0]
+    drawn = exam_image(1, 0, side, kind, vendor="hologic", contents=Contents.MALIGNANT)
+    drawn = drawn.astype(np.float32) / drawn.max()
+    pixels = np.zeros(SHAPE, np.float32)
+    pixels[: drawn.shape[0], : drawn.shape[1]] = drawn[: SHAPE[0], : SHAPE[1]]
+    view = Mammogram(pixels, (0.07, 0.07), None, None, ImageSource("phantom", bits=12))
+    with torch.inference_mode():
+        told = measured(view, config, unet, second, asked.widths)
+    told["peak megabytes"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    text = json.dumps(told, indent=1)
+    print(text)
+    if asked.out:
+        asked.out.write_text(text + "\n", encoding="utf-8")
+
+
+def measured(view: Mammogram, config: Config, unet, second, widths: list[int]) -> dict:
+    """Return all figures."""
+    rate = rates()
+    made = prepare(view, config)
+    assert made is not None
+    prepared = made[0]
+    suspicious = suspicion_map(unet, prepared, config)
+    mask = looked_at(prepared, config)
+    positions, _ = proposals(suspicious, mask, config)
+    parts = {
+        "prepare": best(lambda: prepare(view, config)),
+        "map": best(lambda: suspicion_map(unet, prepared, config)),
+        "proposals": best(lambda: proposals(suspicious, looked_at(prepared, config), config)),
+    }
+    if second is not None:
+        parts["reduction"] = best(lambda: probabilities(second, prepared, positions, config))
+    tile = torch.from_numpy(np.resize(prepared, (1024, 1024)).astype(np.float32))[None, None]
+    image = network_input(tile, config).contiguous(memory_format=torch.channels_last)
+    each = layers(unet, image, rate)
+    whole = best(lambda: unet(image))
+    floor = sum(layer["floor"] for layer in each)
+    plain = UNet(config.width).eval()
+    half = folded(plain).bfloat16()
+    return {
+        "machine": {
+            "GFLOP/s float32": rate["float32"] / 1e9,
+            "GFLOP/s bfloat16": rate["bfloat16"] / 1e9,
+            "GB/s": rate["bytes"] / 1e9,
+            "threads": torch.get_num_threads(),
+        },
+        "view": {"pixels": list(SHAPE), "breast pixels": int((prepared > 0).sum()),
+                 "pitch": config.spacing_mm, "width": config.width, "proposals": len(positions)},
+        "seconds": parts | {"in all": sum(parts.values())},
+        "network on a tile of 1024 x 1024": {
+            "seconds": whole, "floor": floor, "ratio": whole / floor,
+            "not folded, in times of that": best(lambda: plain(image)) / whole,
+            "bfloat16, in times of that": best(lambda: half(image.bfloat16())) / whole,
+        },
+        "widths, seconds of that tile": {
+            str(w): best(lambda n=folded(UNet(w)): n(image)) for w in widths
+        },
+        "layers": [{k: v if isinstance(v, str) else round(v, 4) for k, v in layer.items()} for layer in each],
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
