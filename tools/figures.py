@@ -2,11 +2,13 @@
 
 A README names a table between ``<!-- figures STUDY TABLE -->`` and ``<!-- end of figures -->``; what
 stands between is made from ``figures/STUDY/*.json``. ``--check`` writes nothing and fails where the
-two differ. ``<!-- phantom NAME -->`` is a table of `phantom_tables`, from ``figures/phantom/``.
+two differ. ``<!-- phantom NAME -->`` is a table of `phantom_tables`, from ``figures/phantom/``, and
+``<!-- table FILE -->`` the ``table`` of ``figures/FILE``, as a benchmark wrote it.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -14,11 +16,13 @@ from pathlib import Path
 from phantom_tables import table as phantom_table
 
 from secondreader import studies
+from secondreader.evaluation.tables import markdown
 from secondreader.studies import run
 from secondreader.studies.show import beside
 
 ROOT = Path(__file__).parent.parent
 MARKED = re.compile(r"(<!-- figures (\S+) (\S+) -->\n)(.*?)(<!-- end of figures -->)", re.DOTALL)
+TABLE = re.compile(r"(<!-- table (\S+) -->\n)(.*?)(<!-- end of figures -->)", re.DOTALL)
 PHANTOM = re.compile(r"(<!-- phantom (\S+) -->\n)(.*?)(<!-- end of figures -->)", re.DOTALL)
 
 
@@ -30,7 +34,11 @@ def filled(text: str) -> str:
         stored = run.stored(ROOT / "figures", study)
         return f"{found[1]}{beside(study, found[3], stored).strip()}\n{found[4]}"
 
-    text = MARKED.sub(table, text)
+    def written(found: re.Match[str]) -> str:
+        told = json.loads((ROOT / "figures" / found[2]).read_text(encoding="utf-8"))
+        return f"{found[1]}{markdown(told['table']).strip()}\n{found[4]}"
+
+    text = TABLE.sub(written, MARKED.sub(table, text))
     return PHANTOM.sub(
         lambda found: (
             f"{found[1]}{phantom_table(ROOT / 'figures' / 'phantom', found[2])}{found[4]}"

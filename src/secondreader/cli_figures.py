@@ -15,6 +15,7 @@ from secondreader.domain import Part, SecondReaderError
 
 if TYPE_CHECKING:
     from secondreader.evaluation.figures import Metrics
+    from secondreader.learning.hardware import Hardware
     from secondreader.studies.study import Recipe
 
 __all__ = ["evaluate", "reproduce"]
@@ -131,6 +132,7 @@ def reproduce(
 ) -> None:
     """Put a paper's table beside what is measured here; goes on where it was stopped."""
     from secondreader import datasets, formats, studies
+    from secondreader.learning.hardware import Hardware
     from secondreader.sources import resolved
     from secondreader.studies import run
     from secondreader.studies.show import beside, listing
@@ -161,7 +163,7 @@ def reproduce(
             data=run.Data(tuple(sorted(named)), " ".join(prints)),
             figures=home,
             runs=out / "runs",
-            train=_Trained(data, quiet),
+            train=_Trained(data, quiet, Hardware(device, threads=threads, progress=not quiet)),
             evaluate=measured,
             write=_write,
             command=f"secondreader {shlex.join(_without_roots(sys.argv[1:]))}",
@@ -185,7 +187,9 @@ class _Measured:
         from secondreader import pipeline
 
         wanted = [text for text in self.data if text.partition("=")[0] in recipe.data]
-        name = "-".join([recipe.method, *recipe.data])
+        # A folder a row, so that what was read for one is not thrown away for the next.
+        rows = [model.parent.name for model in models if isinstance(model, Path)]
+        name = "-".join([*(rows or [recipe.method]), *recipe.data])
         with progress("images", self.quiet) as show:
             return pipeline.evaluate(
                 [str(model) for model in models],
@@ -200,8 +204,8 @@ class _Measured:
 class _Trained:
     """Trains a recipe's model, on the recipe's own data sets."""
 
-    def __init__(self, data: Sequence[str], quiet: bool) -> None:
-        self.data, self.quiet = data, quiet
+    def __init__(self, data: Sequence[str], quiet: bool, hardware: Hardware) -> None:
+        self.data, self.quiet, self.hardware = data, quiet, hardware
 
     def __call__(self, recipe: Recipe, run_dir: Path, start: Path | None) -> Path:
         from secondreader import pipeline
@@ -215,6 +219,7 @@ class _Trained:
                 preset=recipe.preset or None,
                 settings=[f"{key}={value}" for key, value in recipe.settings.items()],
                 init=None if start is None else str(start),
+                hardware=self.hardware,
                 on_progress=show,
                 on_note=say,
             )
@@ -230,11 +235,13 @@ def _write(path: Path, text: str) -> None:
 def _without_roots(words: Sequence[str]) -> list[str]:
     """Write ROOT for folders: a command that is kept names no machine's paths."""
     from secondreader.datasets import ADAPTERS
+    from secondreader.phantom.sets import SETS
 
     told = []
     for word in words:
-        name, sign, _ = word.partition("=")
-        if sign and name in ADAPTERS:
+        name, sign, root = word.partition("=")
+        built_in = name == "phantom" and root.partition(":")[0] in SETS
+        if sign and name in ADAPTERS and not built_in:
             told.append(f"{name}=ROOT")
         elif told and told[-1] in ("-o", "--out", "--figures"):
             told.append("OUT" if told[-1] != "--figures" else "figures")

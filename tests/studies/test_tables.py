@@ -118,9 +118,12 @@ def test_shen_names_models_by_patch_classifier_and_top_layers():
     networks = {"resnet": "resnet50", "vgg": "vgg16"}
     for row in shen.table("table4").rows:
         patch, top = row.words[2].split("-")
-        start = shen.row(row.recipe.start).recipe.settings
-        assert start["patch_network"] == networks[patch]
-        assert start["block1"].startswith("[") == (top == "resnet")
+        # What is tuned has the architecture of what it begins with.
+        architecture = shen.row(row.recipe.start).recipe.settings["architecture"]
+        assert row.recipe.settings["architecture"] == architecture
+        network, block = architecture.split(" + ")[:2]
+        assert network == networks[patch]
+        assert block.startswith("[") == (top == "resnet")
 
 
 def test_an_shares_add_up_and_errors_are_their_sums():

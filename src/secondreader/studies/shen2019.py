@@ -14,6 +14,10 @@ _TUNE_COST = Cost(0.5, "estimated, after its DDSM model")
 _ALL = "[512-512-1024]x2"
 _BEST = ("table2-512-1024x2", "table2-256-128", "table3-256-128", "table3-512-1024x2")
 _NAMES = ("resnet-resnet", "resnet-vgg", "vgg-vgg", "vgg-resnet")
+_ARCHITECTURES = (
+    f"resnet50 + {_ALL} + {_ALL}", "resnet50 + 256x1 + 128x1", "vgg16 + 256x1 + 128x1",
+    f"vgg16 + {_ALL} + {_ALL}",
+)  # fmt: skip
 
 
 def _epochs(printed: str) -> Cell:
@@ -38,10 +42,10 @@ def _patch_key(network: str, pretrained: str, patches: str) -> str:
 
 def _patch_row(network: str, pretrained: str, patches: str, accuracy: str, epochs: str) -> Row:
     settings = {
-        "patch_network": network,
-        "patch_init": "imagenet" if pretrained == "Y" else "random",
+        "architecture": f"{network} + 256x1 + 128x1",
+        "init": "imagenet" if pretrained == "Y" else "none",
         "patch_set": patches.lower(),
-        "stage": "patch",
+        "trains": "patch",
     }
     return Row(
         _patch_key(network, pretrained, patches),
@@ -69,7 +73,7 @@ _TABLE1 = Table(
 
 
 def _image_row(
-    key: str, network: str, patches: str, words: tuple[str, ...], numbers: str, **settings: str
+    key: str, network: str, patches: str, words: tuple[str, ...], numbers: str, top: str
 ) -> Row:
     """Return a row of table 2 or 3; `numbers` are AUC, A-AUC and epochs."""
     auc, augmented, epochs = numbers.split()
@@ -77,7 +81,8 @@ def _image_row(
         augmented, measure=Measure("auc", "image", reader="flips")
     )  # fmt: skip
     recipe = Recipe(
-        "patch_to_image", "paper", {"patch_network": network, "patch_set": patches.lower(), **settings},
+        "patch_to_image", "paper",
+        {"architecture": f"{network} + {top}", "patch_set": patches.lower(), "trains": "top"},
         ("cbis_ddsm",), "patient-85-15", start=_patch_key(network, "Y", patches),
         readers=("plain", "flips"),
     )  # fmt: skip
@@ -89,18 +94,14 @@ def _image_row(
     return Row(key, (patches, *words), cells, recipe, key == "table2-256-128", _IMAGE_COST)
 
 
-def _conv(
-    key: str, network: str, one: str, two: str, numbers: str, patches: str = "S10", **more: str
-) -> Row:
-    return _image_row(
-        key, network, patches, ("", one, two), numbers, block1=one, block2=two, **more
-    )
+def _conv(key: str, network: str, one: str, two: str, numbers: str, patches: str = "S10") -> Row:
+    return _image_row(key, network, patches, ("", one, two), numbers, f"{one} + {two}")
 
 
 def _full(key: str, network: str, pool: str, one: str, two: str, numbers: str) -> Row:
     words = ("heatmap and FC layers on top, pool " + pool, one, two)
-    settings = {"top": "heatmap_fc", "pool": pool, "fc1": one, "fc2": two}
-    return _image_row(key, network, "S10", words, numbers, **settings)
+    pooled = f"pool{pool[0]} + " if pool != "1x1" else ""
+    return _image_row(key, network, "S10", words, numbers, f"heatmap + {pooled}fc{one} + fc{two}")
 
 
 _R, _V = "resnet50", "vgg16"
@@ -111,7 +112,7 @@ _FIRST = "[512-512-2048]x1"
 
 def _heat(key: str, one: str, two: str, numbers: str) -> Row:
     words = ("heatmap between patch classifier and top layers", one, two)
-    return _image_row(key, _R, "S10", words, numbers, heatmap="true", block1=one, block2=two)
+    return _image_row(key, _R, "S10", words, numbers, f"heatmap + {one} + {two}")
 
 
 _TABLE2 = Table(
@@ -168,7 +169,12 @@ _SIZES = (
 
 
 def _tuned(patients: str, images: str, name: str, start: str, auc: str) -> Row:
-    settings = {"stage": "finetune", "train_patients": patients}
+    settings = {
+        "trains": "tune",
+        "architecture": dict(zip(_NAMES, _ARCHITECTURES, strict=True))[name],
+    }
+    if patients != "72":
+        settings["patients"] = patients
     return Row(
         f"table4-{patients}-{name}",
         (patients + (" (All)" if patients == "72" else ""), images, name),
@@ -218,8 +224,7 @@ def _panel(
 
 
 _FOREST = Recipe(
-    "patch_to_image", "two_step",
-    {"cutoffs": "0.3,0.5,0.7,0.9", "trees": "500", "max_depth": "9", "min_split": "300"},
+    "patch_to_image", "paper", {"architecture": "resnet50 + 256x1 + 128x1", "trains": "forest"},
     ("cbis_ddsm",), "patient-85-15", start=_patch_key("resnet50", "Y", "S10"),
 )  # fmt: skip
 _TUNED = tuple(f"table4-72-{name}" for name in _NAMES)

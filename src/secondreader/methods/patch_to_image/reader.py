@@ -1,0 +1,143 @@
+"""The trained classifier as a reader: a score, a heatmap, and the places that stand out in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from secondreader import detections, geometry
+from secondreader.domain import (
+    Circle,
+    Detection,
+    Frame,
+    Heatmap,
+    ImageReading,
+    Intent,
+    Kind,
+    Mammogram,
+    SecondReaderError,
+)
+from secondreader.learning.model_folder import load_into, load_model_folder
+from secondreader.learning.trees import forest_scores
+from secondreader.methods.patch_to_image.architecture import parse
+from secondreader.methods.patch_to_image.config import NAME, Config
+from secondreader.methods.patch_to_image.forest import PREFIX, class_map, region_features
+from secondreader.methods.patch_to_image.network import (
+    MALIGNANT,
+    STRIDE,
+    ImageClassifier,
+    PatchClassifier,
+)
+from secondreader.methods.patch_to_image.prepare import prepare
+
+__all__ = ["PatchToImage", "load"]
+
+_MOST = 10  # marked places of an image
+
+
+class PatchToImage:
+    """Reads whole images; see the package."""
+
+    name = NAME
+    # Trained on display values; linear detector values look otherwise.
+    intents: frozenset[Intent | None] = frozenset({Intent.FOR_PRESENTATION, None})
+
+    def __init__(
+        self, config: Config, network: nn.Module, trees: Mapping[str, Tensor] | None = None
+    ) -> None:
+        self.config, self.network, self.trees = config, network.eval(), trees
+        self.patches = network.patches if isinstance(network, ImageClassifier) else network
+
+    @torch.inference_mode()
+    def read(self, mammogram: Mammogram) -> ImageReading:
+        """Read one image; the score lies between 0 and 1 and is no probability."""
+        made = prepare(mammogram, self.config)
+        if made is None:
+            refused = ("no-breast", f"{NAME} found no breast in the image")
+            return ImageReading(mammogram.source, None, refused)
+        prepared, frame = made
+        image = torch.zeros(1, 1, *self.config.size)
+        image[0, 0, : prepared.shape[0], : prepared.shape[1]] = torch.from_numpy(
+            prepared.astype(np.float32)
+        )
+        score, heat = self._judged(image)
+        rows, cols = (-(-side // STRIDE) for side in prepared.shape)
+        grid = geometry.resample(frame, (rows, cols), (float(STRIDE), float(STRIDE)))
+        shown = np.ascontiguousarray(heat[:rows, :cols], np.float32)
+        return ImageReading(
+            mammogram.source, score, None, self._marked(shown, grid), Heatmap(shown, grid)
+        )
+
+    def _judged(self, image: Tensor) -> tuple[float, np.ndarray]:
+        """Return the score of a prepared image (1, 1, h, w), and its map (rows, cols) in [0, 1]."""
+        assert isinstance(self.patches, PatchClassifier)
+        if not isinstance(self.network, ImageClassifier):
+            return self._by_patches(self.patches, image)
+        features = self.network.features(image)
+        column = 0 if self.config.scores == "malignant" else 1
+        score = float(torch.sigmoid(self.network.judged(features)[0, column]))
+        if self.config.shows == "activation" and not self.network.what.full:
+            return score, _upsized(self.network.activation(features, column), features)
+        classes = torch.softmax(self.patches.heatmap(features).float(), 1)[0].numpy()
+        return score, classes[list(MALIGNANT)].sum(axis=0)
+
+    def _by_patches(self, patches: PatchClassifier, image: Tensor) -> tuple[float, np.ndarray]:
+        """Return the score by the worst place, or by the forest of the two-step way, and the map."""
+        classes = class_map(patches, image)
+        heat: np.ndarray = classes[list(MALIGNANT)].sum(axis=0)
+        if self.trees is None:
+            return float(heat.max()), heat
+        told = region_features(classes, self.config.cutoffs)[None]
+        return float(forest_scores(self.trees, PREFIX, told)[0]), heat
+
+    def _marked(self, heat: np.ndarray, grid: Frame) -> tuple[Detection, ...]:
+        """Return the places that stand out, each a circle of half a patch across."""
+        at, scores = detections.peaks(
+            heat, threshold=self.config.marked, min_distance=2, most=_MOST
+        )
+        source = geometry.to_source(grid, at)
+        corner = geometry.to_source(grid, np.array([[0.0, 0.0], [1.0, 0.0]]))
+        radius = float(np.hypot(*(corner[1] - corner[0]))) / STRIDE * self.config.patch / 4
+        return tuple(
+            Detection(Kind.SUSPICIOUS_REGION, Circle(float(r), float(c), radius), float(s))
+            for (r, c), s in zip(source, scores, strict=True)
+        )
+
+
+def load(model_dir: Path | None) -> PatchToImage:
+    """Return the reader of a model folder.
+
+    Raises
+    ------
+    SecondReaderError
+        If there is no folder, or it is not a whole one of this method.
+    """
+    if model_dir is None:
+        raise SecondReaderError(
+            f"--model: got {NAME}, which has no weights of its own, expected a model folder; "
+            f"make one with: secondreader train {NAME}"
+        )
+    config, weights = load_model_folder(model_dir, NAME, Config)
+    what = parse(config.architecture)
+    network: nn.Module = PatchClassifier(what.backbone, config.patch // STRIDE)
+    if config.trains not in ("patch", "forest"):
+        assert isinstance(network, PatchClassifier)
+        places = tuple(-(-side // STRIDE) for side in config.size)
+        network = ImageClassifier(network, what, (places[0], places[1]))
+    load_into(network, weights, "network.")
+    trees = {n: v for n, v in weights.items() if n.startswith(PREFIX)}
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return PatchToImage(config, network, trees or None)
+
+
+def _upsized(activation: Tensor, features: Tensor) -> np.ndarray:
+    """Return a class activation map at the places of the features, between 0 and 1."""
+    sized = torch.nn.functional.interpolate(
+        activation[:, None], features.shape[2:], mode="bilinear", align_corners=False
+    )
+    found: np.ndarray = torch.sigmoid(sized[0, 0].float()).numpy()
+    return found
