@@ -18,7 +18,7 @@ from scipy import ndimage
 from secondreader.datasets.parts import divide_sets
 from secondreader.domain import Kind, Part
 from secondreader.learning.prepared import on_grid
-from secondreader.methods.anomaly_cascade.prepare import prepare, truth_pixels
+from secondreader.methods.anomaly_cascade.prepare import prepare
 from secondreader.methods.anomaly_cascade.proposals import looked_at, proposals, suspicion_map
 from secondreader.methods.anomaly_cascade.reader import load
 from secondreader.sources import images_of, load_all
@@ -57,7 +57,7 @@ def main() -> None:
             continue
         pixels, frame = made
         shape = (pixels.shape[0], pixels.shape[1])
-        truth, _, _ = truth_pixels(on_grid(record.lesions, frame), shape, reader.config)
+        truth, _, _ = reader.config.truth(on_grid(record.lesions, frame), shape)
         suspicious = suspicion_map(reader.networks["unet"], pixels, reader.config)
         proposed, _ = proposals(suspicious, looked_at(pixels, reader.config), reader.config)
         final, scores, _ = reader.points(pixels)

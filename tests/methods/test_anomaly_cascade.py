@@ -21,7 +21,7 @@ from secondreader.learning.model_folder import save_model
 from secondreader.methods.anomaly_cascade import Config, load
 from secondreader.methods.anomaly_cascade.losses import objective, residual, t_test
 from secondreader.methods.anomaly_cascade.network import HALO, STRIDE, UNet
-from secondreader.methods.anomaly_cascade.prepare import prepare, truth_pixels
+from secondreader.methods.anomaly_cascade.prepare import prepare
 from secondreader.methods.anomaly_cascade.proposals import proposals, suspicion_map
 
 numbers = st.lists(st.floats(0, 3, width=32), min_size=2, max_size=12)
@@ -132,7 +132,7 @@ def test_truth_keeps_small_calcifications_ignores_large_ones_and_takes_vessels_f
         return Lesion("x", Kind.MICROCALCIFICATION, region, **more)
 
     square = Mask(np.ones((2, 2), bool), 5, 6)
-    centres, pixels, ignored = truth_pixels(
+    centres, pixels, ignored = Config(spacing_mm=0.2).truth(
         [
             lesion(square, diameter_mm=0.3),
             lesion(Point(20, 20)),
@@ -143,7 +143,6 @@ def test_truth_keeps_small_calcifications_ignores_large_ones_and_takes_vessels_f
             lesion(None),
         ],
         (40, 40),
-        Config(spacing_mm=0.2),
     )
     assert len(centres) == 2
     found = {tuple(p) for p in np.concatenate(pixels).tolist()}

@@ -8,11 +8,15 @@ equation numbers below are this paper's.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from secondreader.domain import Lesion
 from secondreader.learning.augment import AugmentSettings
+from secondreader.learning.calcifications import truth_pixels
 from secondreader.learning.fit import FitSettings
 
 __all__ = ["NAME", "BoxSettings", "Config"]
@@ -152,3 +156,15 @@ class Config(BaseModel):
         if self.threshold is not None:
             return self.threshold
         return 0.5 if self.objective == "cross_entropy" else self.beta
+
+    def truth(
+        self, lesions: Sequence[Lesion], shape: tuple[int, int]
+    ) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
+        """Return what `truth_pixels` says under these settings."""
+        return truth_pixels(
+            lesions,
+            shape,
+            spacing_mm=self.spacing_mm,
+            largest_mm=self.largest_mm,
+            point_mm=self.point_mm,
+        )

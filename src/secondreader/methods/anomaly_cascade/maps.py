@@ -27,7 +27,7 @@ from secondreader.learning.prepared import Prepared, prepared
 from secondreader.methods.anomaly_cascade.config import NAME, Config
 from secondreader.methods.anomaly_cascade.losses import objective, suspicion
 from secondreader.methods.anomaly_cascade.network import UNet
-from secondreader.methods.anomaly_cascade.prepare import network_input, prepare, truth_pixels
+from secondreader.methods.anomaly_cascade.prepare import network_input, prepare
 
 __all__ = ["Patches", "augmented", "maps_cost", "maps_loss", "middle", "patches", "train_maps"]
 
@@ -149,7 +149,7 @@ def patches(
     for index in range(len(ready)):
         pixels = ready.pixels(index)
         shape = (pixels.shape[0], pixels.shape[1])
-        middles, each, other = truth_pixels(ready.lesions[index], shape, config)
+        middles, each, other = config.truth(ready.lesions[index], shape)
         own = np.concatenate([np.zeros((0, 2), np.int32), *each])
         centres.append(middles)
         boxes.append(np.array([[*p.min(axis=0), *p.max(axis=0)] for p in each]).reshape(-1, 4))
