@@ -17,6 +17,7 @@ from secondreader import geometry
 from secondreader.domain import Frame
 
 __all__ = [
+    "away_from_skin",
     "breast_mask",
     "chest_wall",
     "crop",
@@ -191,6 +192,21 @@ def chest_wall(mask: np.ndarray) -> Side | None:
     if abs(left - right) < 0.1:
         return None
     return "left" if left > right else "right"
+
+
+def away_from_skin(inside: np.ndarray, steps: float) -> np.ndarray:
+    """Return the breast without what lies within so many pixels of the skin.
+
+    Parameters
+    ----------
+    inside
+        (rows, cols) bool: the breast. The image's own border is no skin.
+    steps
+        Pixels.
+    """
+    wide = np.pad(inside, 1, mode="edge")
+    deep: np.ndarray = ndimage.distance_transform_edt(wide)[1:-1, 1:-1] > steps
+    return deep
 
 
 def looks_inverted(pixels: np.ndarray) -> bool:

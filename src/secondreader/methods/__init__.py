@@ -11,6 +11,7 @@ __all__ = ["METHODS", "WITHOUT_WEIGHTS", "method"]
 
 METHODS = {
     "anomaly_cascade": "secondreader.methods.anomaly_cascade",
+    "mined_cnn": "secondreader.methods.mined_cnn",
     "patch_to_image": "secondreader.methods.patch_to_image",
     "spot_filter": "secondreader.methods.spot_filter",
 }

@@ -13,8 +13,8 @@ __all__ = ["STUDY"]
 _COST = Cost(6, "estimated, one data-centre GPU")
 _DATA = ("phantom",)
 _MEAN = "CNN − cascade, mean sensitivity at FPF 0 to 0.1"
-_CASCADE = Recipe("mined_cnn", "haar_cascade", {}, _DATA, "patient")
-_CNN = Recipe("mined_cnn", "paper", {}, _DATA, "patient", against="cascade")
+_CASCADE = Recipe("mined_cnn", "paper", {"detector": "cascade"}, _DATA, "official")
+_CNN = Recipe("mined_cnn", "paper", {}, _DATA, "official", against="cascade")
 
 
 def _claim(key: str, words: str, group: str, figure: str = "mean_sensitivity_fpf_0_0.1") -> Row:

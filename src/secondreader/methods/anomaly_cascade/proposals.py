@@ -9,6 +9,7 @@ from skimage.feature import peak_local_max
 from skimage.segmentation import watershed
 from torch import nn
 
+from secondreader import imaging
 from secondreader.methods.anomaly_cascade.config import Config
 from secondreader.methods.anomaly_cascade.losses import suspicion
 from secondreader.methods.anomaly_cascade.network import HALO, STRIDE
@@ -47,11 +48,8 @@ def suspicion_map(
 
 
 def looked_at(prepared: np.ndarray, config: Config) -> np.ndarray:
-    """Return the breast without what lies next to the skin; the image's own border is no skin."""
-    steps = config.skin_mm / config.spacing_mm
-    inside = np.pad(prepared > 0, 1, mode="edge")
-    deep: np.ndarray = ndimage.distance_transform_edt(inside)[1:-1, 1:-1] > steps
-    return deep
+    """Return where points may lie: the breast without what lies next to the skin."""
+    return imaging.away_from_skin(prepared > 0, config.skin_mm / config.spacing_mm)
 
 
 def proposals(

@@ -1,0 +1,108 @@
+"""Positions of a set: the middles of calcifications, and every other pixel of the breast.
+
+Tens of millions of positions are runs in rows, twenty bytes a run; patches are cut from
+memory-mapped images when a batch wants them, and never held.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from secondreader.domain import Frame, ImageSet, Mammogram, Mask
+from secondreader.learning import augment as moving
+from secondreader.learning.fit import Batch
+from secondreader.learning.patches import cut_out, names
+from secondreader.learning.positions import Positions, away_from, of_masks, of_points
+from secondreader.learning.prepared import Prepared, prepared
+from secondreader.learning.sampling import balanced, generator
+from secondreader.methods.mined_cnn.config import NAME, Config
+from secondreader.methods.mined_cnn.network import WINDOW
+from secondreader.methods.mined_cnn.prepare import looked_at, prepare
+
+__all__ = ["Data", "augmented", "data", "middle"]
+
+
+@dataclass(frozen=True)
+class _Preparation:
+    """`prepare` of one configuration; picklable."""
+
+    config: Config
+
+    def __call__(self, mammogram: Mammogram) -> tuple[np.ndarray, Frame] | None:
+        return prepare(mammogram, self.config)
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """A set's images and positions; ``centres`` (n, 2) int32 of each image's calcifications."""
+
+    images: Prepared
+    positive: Positions
+    negative: Positions
+    centres: tuple[np.ndarray, ...]
+
+    def batch(
+        self, step: int, count: int, config: Config, negative: Positions | None = None
+    ) -> Batch:
+        """Return the batch of a step: ``image`` (n, 1, h, w) and ``label`` (n,) float32.
+
+        ``negative`` takes the place of the set's own: the mined ones.
+        """
+        rng = generator(config.seed, step)
+        classes = {"calcifications": self.positive, "other positions": negative or self.negative}
+        share = config.positive_share
+        where, label = balanced(
+            classes, dict(zip(classes, (share, 1 - share), strict=True)), rng, count
+        )
+        # A calcification is one at the pixels next to its middle too.
+        own = label == 0
+        where[own, 1:] += rng.integers(-1, 2, (int(own.sum()), 2))
+        return {
+            "image": cut_out(self.images, where, WINDOW + moving.margin(config.augment, WINDOW)),
+            "label": torch.from_numpy(1.0 - label.astype(np.float32)),
+            "where": names(self.images, where),
+        }
+
+
+def data(
+    images: ImageSet,
+    config: Config,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Data:
+    """Prepare a set's images, and list their positions."""
+    told = config.model_dump_json(
+        include={"spacing_mm", "coarsest_mm", "stabilise", "background_mm"}
+    )
+    key = f"{NAME}/1/{hashlib.sha256(told.encode()).hexdigest()[:12]}"
+    ready = prepared(images, _Preparation(config), key, progress=progress)
+    centres, free = [], []
+    for index in range(len(ready)):
+        pixels = np.asarray(ready.pixels(index))
+        shape = (pixels.shape[0], pixels.shape[1])
+        own, covered, ignored = config.truth(ready.lesions[index], shape)
+        marked = np.concatenate([np.zeros((0, 2), np.int32), *covered, ignored])
+        regions = [Mask(np.ones((1, 1), bool), int(r), int(c)) for r, c in marked]
+        inside = looked_at(pixels, config)
+        centres.append(own)
+        pitch = (config.spacing_mm, config.spacing_mm)
+        free.append(away_from(inside, regions, config.away_mm, pitch))
+    return Data(ready, of_points(centres), of_masks(free), tuple(centres))
+
+
+def augmented(batch: Batch, where: torch.Generator, config: Config) -> Batch:
+    """Turn and mirror a batch, change its contrast, and cut it to the window."""
+    matrices = moving.affine(config.augment, len(batch["image"]), where)
+    image, _ = moving.geometric(batch["image"], matrices, WINDOW)
+    return {**batch, "image": moving.intensity(image, config.augment, where)}
+
+
+def middle(batch: Batch) -> torch.Tensor:
+    """Cut a batch's images to the window, as augmentation does."""
+    rest = (batch["image"].shape[-1] - WINDOW) // 2
+    image: torch.Tensor = batch["image"][..., rest : rest + WINDOW, rest : rest + WINDOW]
+    return image

@@ -1,0 +1,100 @@
+"""Haar features: differences of sums in rectangles, from integral images.
+
+References
+----------
+Viola and Jones, "Rapid object detection using a boosted cascade of simple features" (CVPR 2001).
+Bria et al. (2014), section 2.2: these, in a window of about a millimetre.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["drawn_features", "integral", "values_at", "values_everywhere"]
+
+
+def drawn_features(window: int, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw features: edges, lines, and centres in their surround, anywhere in a window.
+
+    Returns
+    -------
+    numpy.ndarray
+        (count, 2, 5) float32: rectangles (row, col, rows, cols, weight). The first is all of the
+        feature, the second the part that is weighed against it, so that a flat window gives 0.
+    """
+    drawn = np.zeros((count, 2, 5), np.float32)
+    for feature in drawn:
+        rows, cols = (int(v) for v in rng.integers(2, window + 1, 2))
+        row, col = int(rng.integers(window - rows + 1)), int(rng.integers(window - cols + 1))
+        match int(rng.integers(3)):
+            case 0:  # an edge: one half against all
+                part = (row, col, max(rows // 2, 1), cols)
+                if rng.random() < 0.5:
+                    part = (row, col, rows, max(cols // 2, 1))
+            case 1:  # a line: the middle third
+                third = max(rows // 3, 1)
+                part = (row + (rows - third) // 2, col, third, cols)
+                if rng.random() < 0.5:
+                    third = max(cols // 3, 1)
+                    part = (row, col + (cols - third) // 2, rows, third)
+            case _:  # a centre in its surround
+                high, wide = max(rows // 2, 1), max(cols // 2, 1)
+                part = (row + (rows - high) // 2, col + (cols - wide) // 2, high, wide)
+        share = part[2] * part[3] / (rows * cols)
+        feature[0] = (row, col, rows, cols, -share)
+        feature[1] = (*part, 1.0)
+        # In units of the part's noise: of n pixels a sum has the spread √n.
+        feature[:, 4] /= np.sqrt(part[2] * part[3])
+    return drawn
+
+
+def integral(prepared: np.ndarray, window: int) -> np.ndarray:
+    """Return the integral image, padded so that every pixel has its window; 0 beyond the border.
+
+    Parameters
+    ----------
+    prepared
+        (rows, cols).
+    window
+        Pixels each way; a pixel's window begins ``window // 2`` before it.
+
+    Returns
+    -------
+    numpy.ndarray
+        (rows + window, cols + window) float64.
+    """
+    before, after = window // 2, window - window // 2 - 1
+    padded = np.pad(prepared.astype(np.float64), ((before + 1, after), (before + 1, after)))
+    sums: np.ndarray = padded.cumsum(0).cumsum(1)
+    return sums
+
+
+def values_everywhere(sums: np.ndarray, feature: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return a feature (2, 5) at every pixel, (rows, cols) float32."""
+    rows, cols = shape
+    total = np.zeros(shape, np.float64)
+    for row, col, high, wide, weight in feature.tolist():
+        r, c, r1, c1 = int(row), int(col), int(row + high), int(col + wide)
+        total += weight * (
+            sums[r1 : r1 + rows, c1 : c1 + cols]
+            - sums[r : r + rows, c1 : c1 + cols]
+            - sums[r1 : r1 + rows, c : c + cols]
+            + sums[r : r + rows, c : c + cols]
+        )
+    return total.astype(np.float32)
+
+
+def values_at(sums: np.ndarray, features: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Return features (k, 2, 5) at positions (n, 2) of (row, col), (n, k) float32."""
+    out = np.zeros((len(positions), len(features)), np.float32)
+    rows, cols = positions[:, 0], positions[:, 1]
+    for number, feature in enumerate(features):
+        total = np.zeros(len(positions), np.float64)
+        for row, col, high, wide, weight in feature.tolist():
+            r, c, r1, c1 = int(row), int(col), int(row + high), int(col + wide)
+            total += weight * (
+                sums[rows + r1, cols + c1] - sums[rows + r, cols + c1]
+                - sums[rows + r1, cols + c] + sums[rows + r, cols + c]
+            )  # fmt: skip
+        out[:, number] = total
+    return out

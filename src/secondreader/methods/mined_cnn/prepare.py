@@ -1,0 +1,132 @@
+"""The one preparation, for training and reading alike: one pixel size, one noise, no background.
+
+References
+----------
+Bria et al. (2014), section 2.1, equalise the noise before detection, as Karssemeijer (1993) and
+McLoughlin et al. (2004) did; the square root is Anscombe's for counts.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+from scipy import ndimage
+
+from secondreader import detections, geometry, imaging
+from secondreader.domain import Frame, Intent, Mammogram
+from secondreader.methods.mined_cnn.config import NAME, Config
+
+__all__ = ["looked_at", "noise_curve", "prepare", "refusal", "stabilised"]
+
+_LEAST = 32  # pixels each way
+_SPREAD = 8.0  # noises that stand for 1 in what is prepared
+_LEVELS = 24  # grey levels at which noise is estimated
+_FEW = 500  # pixels that a level needs
+
+
+def refusal(mammogram: Mammogram, config: Config) -> tuple[str, str] | None:
+    """Return why an image is not read, as (code, reason)."""
+    return detections.spacing_refusal(NAME, mammogram.spacing_mm, config.coarsest_mm)
+
+
+def prepare(mammogram: Mammogram, config: Config) -> tuple[np.ndarray, Frame] | None:
+    """Cut the breast out, resample it, even its noise out, and take the smooth background off.
+
+    Returns
+    -------
+    tuple or None
+        (rows, cols) float16, in eighths of the noise's spread, and its frame; outside the breast 0
+        exactly, inside never. ``None`` where the image is refused or holds no breast.
+    """
+    if refusal(mammogram, config) is not None:
+        return None
+    assert mammogram.spacing_mm is not None
+    shape = (mammogram.pixels.shape[0], mammogram.pixels.shape[1])
+    whole = imaging.breast_mask(mammogram.pixels, mammogram.spacing_mm)
+    if not whole.any():
+        return None
+    frame = geometry.identity(shape)
+    pixels, cropped = imaging.crop_to_mask(mammogram.pixels, frame, whole, 4)
+    mask, _ = imaging.crop_to_mask(whole, frame, whole, 4)
+    if min(np.array(pixels.shape) * mammogram.spacing_mm) < _LEAST * config.spacing_mm:
+        return None
+    values, moved = imaging.to_spacing(pixels, cropped, mammogram.spacing_mm, config.spacing_mm)
+    inside = imaging.to_spacing(
+        mask.astype(np.float32), cropped, mammogram.spacing_mm, config.spacing_mm
+    )[0] > 0.5  # fmt: skip
+    if inside.sum() < _LEAST**2:
+        return None
+    even = stabilised(values, inside, mammogram.source.intent) if config.stabilise else values
+    # The mean of the breast round each pixel; the background outside has no part in it.
+    sigma = config.background_mm / config.spacing_mm
+    weight = ndimage.gaussian_filter(inside.astype(np.float32), sigma)
+    smooth = ndimage.gaussian_filter(np.where(inside, even, 0).astype(np.float32), sigma)
+    apart = even - smooth / np.maximum(weight, 1e-3)
+    noise = _spread(apart[inside]) if not config.stabilise else 1.0
+    scaled = np.clip(apart / (noise * _SPREAD), -60, 60)
+    return np.where(inside, np.where(scaled == 0, 1e-4, scaled), 0).astype(np.float16), moved
+
+
+def stabilised(values: np.ndarray, inside: np.ndarray, intent: Intent | None) -> np.ndarray:
+    """Return values whose noise has the spread 1 at every grey level.
+
+    Parameters
+    ----------
+    values
+        (rows, cols) float32.
+    inside
+        (rows, cols) bool: the breast.
+    intent
+        For-processing values are linear in the dose, their noise a square root: one number is
+        estimated. Of others the noise is estimated level by level.
+
+    Returns
+    -------
+    numpy.ndarray
+        (rows, cols) float32: ∫ dv / σ(v), σ the noise's curve.
+    """
+    levels, spread = noise_curve(values, inside)
+    if intent is Intent.FOR_PROCESSING:
+        # σ² = k v: 2 √v / √k has the spread 1.
+        k = float(np.median(spread**2 / np.maximum(levels, 1e-4)))
+        rooted: np.ndarray = 2 * np.sqrt(np.maximum(values, 0)) / np.sqrt(max(k, 1e-12))
+        return rooted.astype(np.float32)
+    steps = np.linspace(0, 1, 512)
+    slope = 1 / np.interp(steps, levels, spread)
+    curve = np.concatenate([[0], np.cumsum((slope[1:] + slope[:-1]) / 2 * np.diff(steps))])
+    even: np.ndarray = np.interp(values, steps, curve).astype(np.float32)
+    return even
+
+
+def noise_curve(values: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return grey levels (k,), ascending, and the noise's spread at each, (k,) above 0.
+
+    The spread is that of what a 3 x 3 cross of differences leaves, by its median: lines and edges are
+    few. Levels with few pixels say what their neighbours say.
+    """
+    cross = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
+    rough = ndimage.convolve(np.asarray(values, np.float32), cross)[inside]
+    level = ndimage.uniform_filter(np.asarray(values, np.float32), 5)[inside]
+    edges = np.quantile(level, np.linspace(0, 1, _LEVELS + 1))
+    middles, spreads = [], []
+    for low, high in itertools.pairwise(edges):
+        own = (level >= low) & (level <= high)
+        if own.sum() >= _FEW and high > low:
+            middles.append(float(np.median(level[own])))
+            spreads.append(_spread(rough[own]))
+    if not middles:
+        return np.array([0.5]), np.array([max(_spread(rough), 1e-4)])
+    order = np.argsort(middles)
+    smooth = ndimage.uniform_filter1d(np.array(spreads)[order], 3, mode="nearest")
+    return np.array(middles)[order], np.maximum(smooth, 1e-4)
+
+
+def looked_at(prepared: np.ndarray, config: Config) -> np.ndarray:
+    """Return where positions lie: the breast without what lies next to the skin."""
+    return imaging.away_from_skin(prepared != 0, config.skin_mm / config.spacing_mm)
+
+
+def _spread(values: np.ndarray) -> float:
+    """Return the standard deviation that the median of absolute values stands for."""
+    return float(np.median(np.abs(values))) * 1.4826 if values.size else 0.0

@@ -1,0 +1,234 @@
+"""Training: the first network on random negatives, then the next on those that the last liked best."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchmetrics.functional.classification import binary_auroc
+
+from secondreader.domain import ImageSet
+from secondreader.learning.cost import Cost, step_cost
+from secondreader.learning.fit import Batch, FitSettings, fit
+from secondreader.learning.hardware import Hardware, device, first_process
+from secondreader.learning.initial import initialise
+from secondreader.learning.model_folder import save_model
+from secondreader.learning.positions import Positions, draw, of_where
+from secondreader.learning.run_folder import write_whole
+from secondreader.learning.sampling import hardest_in_maps
+from secondreader.learning.watching import bar
+from secondreader.methods.mined_cnn.cascade import Node, cascade_arrays, fit_cascade, scores
+from secondreader.methods.mined_cnn.config import NAME, Config
+from secondreader.methods.mined_cnn.data import Data, augmented, data
+from secondreader.methods.mined_cnn.dense import everywhere, quick, somewhere
+from secondreader.methods.mined_cnn.haar import integral, values_at
+from secondreader.methods.mined_cnn.network import WINDOW, patch_network
+
+__all__ = ["cost", "train"]
+
+Progress = Callable[[int, int], None]
+
+
+def train(
+    config: Config, train: ImageSet, val: ImageSet, run_dir: Path, *, hardware: Hardware
+) -> None:
+    """Train, and leave the model in RUN/model; a second call goes on where the first was stopped.
+
+    Parameters
+    ----------
+    config
+        The method's settings.
+    train, val
+        Images to learn from, and to stop and choose by.
+    run_dir
+        The run folder.
+    hardware
+        What to use.
+
+    Raises
+    ------
+    SecondReaderError
+        If there is no calcification, or training fails.
+    """
+    with bar("preparing images", hardware) as progress:
+        own, held = (data(images, config, progress) for images in (train, val))
+    if config.detector == "cascade":
+        nodes = _cascade(own, config, hardware)
+        weights = cascade_arrays(nodes, "cascade.")
+    else:
+        first = _network(own, held, config, config.first, "first", run_dir, hardware, None)
+        weights = _named(first, "first.")
+        config = config.model_copy(update={"threshold": _threshold(first, held, config)})
+        if config.detector == "cnn":
+            second = first
+            for number in range(config.rounds):
+                folder = run_dir / "stages" / f"mined-{number}"
+                hard = _mined(second, own, config, folder, hardware)
+                stage = f"second-{number}"
+                second = _network(own, held, config, config.second, stage, run_dir, hardware, hard)
+            weights |= _named(second, "second.")
+    if first_process():
+        save_model(run_dir / "model", method=NAME, config=config, weights=weights)
+
+
+def cost(config: Config, hardware: Hardware) -> tuple[Cost, ...]:
+    """Return what each stage will cost, timed on a batch of noise."""
+    costs = []
+    plans = {"first": (config.widths[0], config.first), "second": (config.widths[1], config.second)}
+    wanted = {"cnn": ("first", "second"), "first": ("first",), "cascade": ()}[config.detector]
+    for name in wanted:
+        width, settings = plans[name]
+        image = torch.rand(
+            (settings.batch, 1, WINDOW, WINDOW), generator=torch.Generator().manual_seed(0)
+        )
+        batch = {"image": image, "label": (image[:, 0, 0, 0] > 0.5).float()}
+        costs.append(step_cost(name, patch_network(width), _loss, batch, settings.steps, hardware))
+    return tuple(costs)
+
+
+def _network(
+    own: Data,
+    held: Data,
+    config: Config,
+    settings: FitSettings,
+    stage: str,
+    run_dir: Path,
+    hardware: Hardware,
+    negative: Positions | None,
+) -> nn.Sequential:
+    """Train one network, on random negatives or on mined ones."""
+    torch.manual_seed(config.seed)
+    first = stage == "first"
+    network = patch_network(config.widths[0 if first else 1])
+    initialise(network, config.init, prefix="first." if first else "second.")
+    fit(
+        network.to(memory_format=torch.channels_last),
+        _loss,
+        partial(own.batch, count=settings.batch, config=config, negative=negative),
+        partial(_figures, held=held, config=config),
+        settings,
+        figure="mean_sensitivity",
+        run_dir=run_dir,
+        stage=stage,
+        seed=config.seed,
+        hardware=hardware,
+        augment=partial(augmented, config=config),
+    )
+    return network
+
+
+def _mined(
+    network: nn.Sequential, own: Data, config: Config, folder: Path, hardware: Hardware
+) -> Positions:
+    """Return the hardest negatives of each training image, kept image by image."""
+    reading = quick(network).to(device(hardware))
+    found = [np.zeros((0, 3), np.int64)]
+    with bar("mining hard negatives", hardware) as progress:
+        for index in range(len(own.images)):
+            file = folder / f"{index:06d}.npy"
+            if not file.is_file():
+                known = everywhere(reading, np.asarray(own.images.pixels(index)))
+                hard, _ = hardest_in_maps([(index, known)], own.negative, config.mined)
+                stream = io.BytesIO()
+                np.save(stream, hard.at(np.arange(len(hard))), allow_pickle=False)
+                write_whole(file, stream.getvalue())
+            found.append(np.load(file, allow_pickle=False))
+            progress(index + 1, len(own.images))
+    return of_where(np.concatenate(found))
+
+
+def _threshold(network: nn.Sequential, held: Data, config: Config) -> float:
+    """Return the first network's score that so many of the validation positives lie above."""
+    if config.threshold is not None:
+        return config.threshold
+    found = _at(quick(network), held, held.positive.at(np.arange(len(held.positive))), near=True)
+    return float(np.quantile(found, 1 - config.pruned)) if len(found) else 0.5
+
+
+def _at(network: nn.Sequential, held: Data, where: np.ndarray, near: bool = False) -> np.ndarray:
+    """Return scores at positions (n, 3); with ``near`` the best of each one's neighbours too."""
+    steps = [(r, c) for r in (-1, 0, 1) for c in (-1, 0, 1)] if near else [(0, 0)]
+    found = np.zeros(len(where), np.float32)
+    for image in np.unique(where[:, 0]):
+        own = np.flatnonzero(where[:, 0] == image)
+        pixels = np.asarray(held.images.pixels(int(image)))
+        for step in steps:
+            at = np.clip(where[own, 1:] + step, 0, np.array(pixels.shape) - 1)
+            found[own] = np.maximum(found[own], somewhere(network, pixels, at))
+    return found
+
+
+def _cascade(own: Data, config: Config, hardware: Hardware) -> list[Node]:
+    """Fit the Haar cascade."""
+    window = config.cascade.window
+
+    def gathered(where: np.ndarray, features: np.ndarray) -> np.ndarray:
+        out = np.zeros((len(where), len(features)), np.float32)
+        for image in np.unique(where[:, 0]):
+            at = np.flatnonzero(where[:, 0] == image)
+            sums = integral(np.asarray(own.images.pixels(int(image))), window)
+            out[at] = values_at(sums, features, where[at, 1:])
+        return out
+
+    def positives(features: np.ndarray) -> np.ndarray:
+        return gathered(own.positive.at(np.arange(len(own.positive))), features)
+
+    def negatives(nodes: list[Node], features: np.ndarray, count: int) -> np.ndarray:
+        rng = np.random.default_rng((config.seed, len(nodes)))
+        if not nodes:
+            return gathered(draw(own.negative, rng, count), features)
+        return gathered(_let_through(own, nodes, count, config, rng), features)
+
+    with bar("boosting nodes", hardware) as progress:
+        return fit_cascade(
+            positives, negatives, config.cascade, config.seed,
+            on_node=lambda number, _: progress(number + 1, config.cascade.nodes),
+        )  # fmt: skip
+
+
+def _let_through(
+    own: Data, nodes: list[Node], count: int, config: Config, rng: np.random.Generator
+) -> np.ndarray:
+    """Return negatives (n, 3) that a cascade lets through, evenly from as many images as it takes."""
+    found: list[np.ndarray] = []
+    passed = len(nodes) / (len(nodes) + 1)
+    each = max(count // max(len(own.images), 1), 50)
+    for image in rng.permutation(len(own.images)).tolist():
+        known = scores(nodes, np.asarray(own.images.pixels(image)), config.cascade.window)
+        where = own.negative.at(np.asarray(own.negative.of_image(image), np.int64))
+        own_scores = known[where[:, 1], where[:, 2]]
+        through = where[own_scores >= passed]
+        found.append(through[rng.permutation(len(through))[:each]])
+    return np.concatenate(found) if found else np.zeros((0, 3), np.int64)
+
+
+def _named(network: nn.Module, prefix: str) -> dict[str, Tensor]:
+    return {f"{prefix}{name}": value for name, value in network.state_dict().items()}
+
+
+def _loss(network: nn.Module, batch: Batch) -> Tensor:
+    logit = network(batch["image"].contiguous(memory_format=torch.channels_last)).flatten()
+    return functional.binary_cross_entropy_with_logits(logit.float(), batch["label"])
+
+
+def _figures(network: nn.Module, held: Data, config: Config) -> Mapping[str, float]:
+    """Return the mean sensitivity for a false-positive fraction of 1e-5 to 0.1, on a logarithmic axis.
+
+    Over positions of the validation images: all calcifications, and negatives drawn once.
+    """
+    assert isinstance(network, nn.Sequential)
+    where = draw(held.negative, np.random.default_rng(config.seed), config.validation_negatives)
+    positive = _at(network, held, held.positive.at(np.arange(len(held.positive))))
+    negative = np.sort(_at(network, held, where))[::-1]
+    rates = np.geomspace(max(1e-5, 1 / len(negative)), 0.1, 50)
+    cuts = negative[np.minimum((rates * len(negative)).astype(int), len(negative) - 1)]
+    mean = float(np.mean([(positive > cut).mean() for cut in cuts]))
+    every = torch.from_numpy(np.concatenate([positive, negative]).copy())
+    auc = float(binary_auroc(every, (torch.arange(len(every)) < len(positive)).long()))
+    return {"mean_sensitivity": mean, "auc": auc}
