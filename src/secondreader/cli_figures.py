@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from collections.abc import Sequence
@@ -155,7 +156,8 @@ def reproduce(
     home = figures or out / "figures"
     wanted = run.chosen(known, table, row or ("all" if all_rows else "mandatory"))
     rows = [r for r in wanted if r.recipe is None or set(r.recipe.data) <= set(named)]
-    measured = _Measured(data, out, resamples, quiet)
+    hardware = Hardware(device, threads=threads, progress=not quiet)
+    measured = _Measured(data, out, resamples, quiet, hardware)
     with resumable():
         for outcome in run.reproduce(
             known,
@@ -163,7 +165,7 @@ def reproduce(
             data=run.Data(tuple(sorted(named)), " ".join(prints)),
             figures=home,
             runs=out / "runs",
-            train=_Trained(data, quiet, Hardware(device, threads=threads, progress=not quiet)),
+            train=_Trained(data, quiet, hardware),
             evaluate=measured,
             write=_write,
             command=f"secondreader {shlex.join(_without_roots(sys.argv[1:]))}",
@@ -180,8 +182,16 @@ def reproduce(
 class _Measured:
     """Evaluates a recipe's models on the recipe's own data sets, a folder a row."""
 
-    def __init__(self, data: Sequence[str], out: Path, resamples: int | None, quiet: bool) -> None:
+    def __init__(
+        self,
+        data: Sequence[str],
+        out: Path,
+        resamples: int | None,
+        quiet: bool,
+        hardware: Hardware,
+    ) -> None:
         self.data, self.out, self.resamples, self.quiet = data, out, resamples, quiet
+        self.hardware = hardware
 
     def __call__(self, recipe: Recipe, models: Sequence[Path | str]) -> Metrics:
         from secondreader import pipeline
@@ -190,9 +200,24 @@ class _Measured:
         # A folder a row, so that what was read for one is not thrown away for the next.
         rows = [model.parent.name for model in models if isinstance(model, Path)]
         name = "-".join([*(rows or [recipe.method]), *recipe.data])
+        first, *rivals = models
+        read = [first]
+        if "flips" in recipe.readers[1:]:
+            # The mean over four mirror images is a panel of one.
+            read.append(
+                pipeline.train(
+                    "panel",
+                    wanted,
+                    self.out / "flips" / rows[0],
+                    split=recipe.split or "official",
+                    settings=[f"members={json.dumps([str(first)])}", "flips=true"],
+                    hardware=self.hardware,
+                    on_note=say,
+                )
+            )
         with progress("images", self.quiet) as show:
             return pipeline.evaluate(
-                [str(model) for model in models],
+                [str(model) for model in [*read, *rivals]],
                 wanted,
                 self.out / "evaluations" / name,
                 split=recipe.split or "all",

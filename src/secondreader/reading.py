@@ -58,8 +58,16 @@ class Model:
 
 
 def load_models(names: Sequence[str], at: str | None = None) -> tuple[Model, ...]:
-    """Load several models by name or folder; two that would have one name are refused."""
+    """Load several models by name or folder.
+
+    Models of one method are told apart by their folders, ``METHOD:RUN``; two of one name are refused.
+    """
     models = tuple(load_model(name, at) for name in names)
+    alike = {m.name for m in models if sum(m.name == other.name for other in models) > 1}
+    models = tuple(
+        replace(model, name=f"{model.name}:{_run_name(name)}") if model.name in alike else model
+        for name, model in zip(names, models, strict=True)
+    )
     twice = {m.name for m in models if sum(m.name == other.name for other in models) > 1}
     if twice:
         raise SecondReaderError(f"--model: got {min(twice)} twice, expected different models")
@@ -220,10 +228,18 @@ def _model_folder(name: str) -> Path | None:
     )
 
 
+def _run_name(name: str) -> str:
+    """Return what a run is called: its folder's name, for a model folder that of the run round it."""
+    path = Path(name).resolve()
+    return path.parent.name if path.name == "model" else path.name
+
+
 def _digest(folder: Path) -> str:
     """Return one digest of every file of a model that changes what it says."""
     digest = hashlib.sha256()
-    for name in ("config.json", "weights.safetensors", "operating_points.json", "calibration.json"):
+    names = ["config.json", "weights.safetensors", "operating_points.json", "calibration.json"]
+    members = (f for f in folder.glob("members/**/*") if f.is_file())  # a panel's
+    for name in names + sorted(f.relative_to(folder).as_posix() for f in members):
         file = folder / name
         digest.update(name.encode() + (file.read_bytes() if file.is_file() else b""))
     return digest.hexdigest()

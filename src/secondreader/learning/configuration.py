@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import json
 import tomllib
 from collections.abc import Sequence
@@ -20,6 +21,9 @@ C = TypeVar("C", bound=BaseModel)
 
 def presets(package: str) -> dict[str, str]:
     """Return the presets beside a method: name → its header, what it is and what to expect of it."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.submodule_search_locations is None:
+        return {}  # a module has nothing beside it
     folder = files(package).joinpath("presets")
     if not folder.is_dir():
         return {}

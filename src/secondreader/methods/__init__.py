@@ -12,6 +12,7 @@ __all__ = ["METHODS", "WITHOUT_WEIGHTS", "method"]
 METHODS = {
     "anomaly_cascade": "secondreader.methods.anomaly_cascade",
     "mined_cnn": "secondreader.methods.mined_cnn",
+    "panel": "secondreader.panel",  # several methods as one
     "patch_to_image": "secondreader.methods.patch_to_image",
     "spot_filter": "secondreader.methods.spot_filter",
 }

@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Protocol
@@ -37,7 +37,7 @@ class Evaluate(Protocol):
     """Measures models by a recipe: its readers in order, then the model it is put against."""
 
     def __call__(self, recipe: Recipe, models: Sequence[Path | str]) -> Metrics:
-        """Return the metrics; `models` is one, a panel's members, or one and its rival."""
+        """Return the metrics; `models` is one, or one and its rival."""
         ...
 
 
@@ -222,13 +222,15 @@ def _trained(
 ) -> Path | str:
     if not recipe.trains:
         return recipe.method
+    if recipe.members:
+        members = json.dumps([str(models[m]) for m in recipe.members])
+        recipe = replace(recipe, settings={**recipe.settings, "members": members})
     start = models.get(recipe.start)
     return train(recipe, home, Path(start) if start is not None else None)
 
 
 def _models(key: str, recipe: Recipe, models: Mapping[str, Path | str]) -> list[Path | str]:
-    own = [models[m] for m in recipe.members] or [models[key]]
-    return own + ([models[recipe.against]] if recipe.against else [])
+    return [models[key]] + ([models[recipe.against]] if recipe.against else [])
 
 
 def _value(study: Study, row: Row, metrics: Metrics, data: Data) -> dict[str, Any]:

@@ -218,8 +218,8 @@ def _panel(
 ) -> Row:
     split = "patient-85-15" if data == "cbis_ddsm" else "patient-70-30"
     rates = (float(numbers[2]) / 100,)
-    recipe = Recipe("panel", "mean", {}, (data,), split, members=members, readers=("flips",),
-                    trains=False, rates=rates)  # fmt: skip
+    recipe = Recipe("panel", "", {"flips": "true"}, (data,), split, members=members,
+                    readers=("flips",), rates=rates)  # fmt: skip
     return Row(key, words, _pair(*numbers), recipe, cost=Cost(0, "after its four models"))
 
 

@@ -95,7 +95,7 @@ class Recipe:
     Parameters
     ----------
     method
-        A package of ``methods``, or ``"panel"`` for several models as one.
+        A package of ``methods``, or ``panel``: several models as one.
     preset, settings
         The method's preset, and settings that differ from it (``--set key=value``).
     data, split
@@ -223,7 +223,8 @@ class Study:
         def moved(recipe: Recipe | None) -> Recipe | None:
             if recipe is None:
                 return None
-            return replace(recipe, data=data, split=split, preset=preset or recipe.preset)
+            own = preset if preset and recipe.preset else recipe.preset
+            return replace(recipe, data=data, split=split, preset=own)
 
         tables = tuple(
             replace(t, rows=tuple(replace(r, recipe=moved(r.recipe)) for r in t.rows))
