@@ -19,6 +19,7 @@ from secondreader.domain import Frame
 __all__ = [
     "away_from_skin",
     "breast_mask",
+    "breast_within",
     "chest_wall",
     "crop",
     "crop_to_mask",
@@ -333,6 +334,40 @@ def crop_to_mask(
     row0, row1 = max(int(rows[0]) - margin, 0), min(int(rows[-1]) + margin + 1, mask.shape[0])
     col0, col1 = max(int(cols[0]) - margin, 0), min(int(cols[-1]) + margin + 1, mask.shape[1])
     return crop(pixels, frame, row0, col0, row1 - row0, col1 - col0)
+
+
+def breast_within(
+    pixels: np.ndarray, spacing_mm: tuple[float, float] | None, size: tuple[int, int]
+) -> tuple[np.ndarray, Frame] | None:
+    """Cut the breast out and bring it into a size, its shape kept.
+
+    Parameters
+    ----------
+    pixels
+        (rows, cols) float32 in [0, 1].
+    spacing_mm
+        As of `breast_mask`.
+    size
+        (rows, cols) that it fits into, one of them exactly.
+
+    Returns
+    -------
+    tuple or None
+        (rows, cols) float32 in [0, 1], at most ``size``, and its frame; ``None`` for an image of
+        fewer than 64 pixels each way, or without a breast.
+    """
+    shape = (pixels.shape[0], pixels.shape[1])
+    if min(shape) < 64:
+        return None
+    mask = breast_mask(pixels, spacing_mm)
+    if not mask.any():
+        return None
+    own, cropped = crop_to_mask(pixels, geometry.identity(shape), mask, 4)
+    scale = max(own.shape[0] / size[0], own.shape[1] / size[1])
+    small, frame = resample(own, cropped, (scale, scale))
+    rows, cols = (min(got, most) for got, most in zip(small.shape, size, strict=True))
+    small, frame = crop(small, frame, 0, 0, rows, cols)
+    return np.clip(small, 0, 1), frame
 
 
 def normalise(

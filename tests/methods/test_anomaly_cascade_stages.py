@@ -12,8 +12,9 @@ from secondreader.evaluation.matching import HIT_RULES
 from secondreader.evaluation.scored import ScoredImage
 from secondreader.learning.hardware import Hardware
 from secondreader.learning.positions import of_masks, of_points
+from secondreader.learning.targets import edges_of
 from secondreader.methods.anomaly_cascade.boxes import faster_rcnn, found_boxes
-from secondreader.methods.anomaly_cascade.boxes_training import _batch, _corners
+from secondreader.methods.anomaly_cascade.boxes_training import _batch
 from secondreader.methods.anomaly_cascade.candidates import Candidates, best_cut, recalls
 from secondreader.methods.anomaly_cascade.config import BoxSettings, Config
 from secondreader.methods.anomaly_cascade.joint import Joint, joint_loss, picked
@@ -251,7 +252,7 @@ def test_every_box_is_found_once_and_its_middle_is_the_point(dots):
 
 
 def test_boxes_have_torchvisions_edges_and_small_ones_are_widened():
-    got = _corners(torch.tensor([[10.0, 20, 19, 39], [5, 5, 5, 5]]))
+    got = edges_of(torch.tensor([[10.0, 20, 19, 39], [5, 5, 5, 5]]), 4.0)
     assert got.tolist() == [[20, 10, 40, 20], [3.5, 3.5, 7.5, 7.5]]
 
 

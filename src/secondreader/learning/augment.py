@@ -22,6 +22,7 @@ __all__ = [
     "margin",
     "moved",
     "moved_boxes",
+    "moved_edges",
 ]
 
 _MOST = 3  # times its spread: how far an elastic displacement reaches, each way
@@ -199,6 +200,32 @@ def moved_boxes(
     there = moved(points.reshape(n, k * len(share), 2), matrices, old, new, bent)
     there = there.reshape(n, k, len(share), 2)
     return torch.cat([there.amin(2) + 0.5, there.amax(2) - 0.5], -1)
+
+
+def moved_edges(edges: Tensor, matrix: Tensor, old: int, new: int) -> tuple[Tensor, Tensor]:
+    """Return one patch's boxes, as torchvision has them, after `geometric`.
+
+    Parameters
+    ----------
+    edges
+        (k, 4) of (x0, y0, x1, y1), see `secondreader.learning.targets.edges_of`.
+    matrix
+        (2, 2), the patch's own.
+    old, new
+        Pixels of the old and the new patch each way.
+
+    Returns
+    -------
+    edges, kept
+        (m, 4), clipped to the patch, and (k,) bool: those with at least half of their area in it.
+    """
+    inner = torch.cat([edges[:, :2].flip(1), edges[:, 2:].flip(1) - 1], 1)[None]
+    there = moved_boxes(inner, matrix[None], old, new)[0]
+    outer = torch.cat([there[:, :2].flip(1), there[:, 2:].flip(1) + 1], 1)
+    shown = outer.clamp(0, new)
+    sides = shown[:, 2:] - shown[:, :2]
+    kept = (sides.amin(1) >= 1) & (sides.prod(1) >= (outer[:, 2:] - outer[:, :2]).prod(1) / 2)
+    return shown[kept], kept
 
 
 def intensity(patches: Tensor, settings: AugmentSettings, where: torch.Generator) -> Tensor:

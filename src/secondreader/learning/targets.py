@@ -11,7 +11,7 @@ from secondreader import geometry
 from secondreader.domain import Lesion, Mask
 from secondreader.learning.prepared import Prepared
 
-__all__ = ["boxes_in", "drawn_masks", "painted"]
+__all__ = ["boxes_in", "drawn_masks", "edges_of", "painted"]
 
 Masks = tuple[tuple[Mask, ...], ...]
 
@@ -96,3 +96,23 @@ def boxes_in(
         inner = kept[which] - outer
         shown.append((inner.reshape(-1, 4), which))
     return shown
+
+
+def edges_of(boxes: torch.Tensor, least: float = 1.0) -> torch.Tensor:
+    """Turn boxes from pixel middle to pixel middle into torchvision's edges, small ones widened.
+
+    Parameters
+    ----------
+    boxes
+        (n, 4) of (row0, col0, row1, col1).
+    least
+        Pixels that a box has at least, each way.
+
+    Returns
+    -------
+    torch.Tensor
+        (n, 4) of (x0, y0, x1, y1), the first pixel from 0 to 1.
+    """
+    middle = (boxes[:, :2] + boxes[:, 2:]) / 2 + 0.5
+    half = ((boxes[:, 2:] - boxes[:, :2] + 1) / 2).clamp_min(least / 2)
+    return torch.cat([(middle - half).flip(1), (middle + half).flip(1)], 1)

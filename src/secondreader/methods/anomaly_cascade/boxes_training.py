@@ -18,7 +18,7 @@ from secondreader.learning.fit import Batch, fit
 from secondreader.learning.hardware import Hardware
 from secondreader.learning.initial import initialise, torchvision_weights
 from secondreader.learning.patches import cut_out, names
-from secondreader.learning.targets import boxes_in
+from secondreader.learning.targets import boxes_in, edges_of
 from secondreader.methods.anomaly_cascade.boxes import faster_rcnn
 from secondreader.methods.anomaly_cascade.config import BoxSettings, Config
 from secondreader.methods.anomaly_cascade.maps import Patches
@@ -105,16 +105,9 @@ def _batch(step: int, own: Patches, count: int, config: Config, still: bool = Fa
     seen = boxes_in(own.boxes, where, (wide, wide))
     return {
         "image": cut_out(own.images, where, wide),
-        "boxes": [_corners(torch.from_numpy(boxes).float()) for boxes, _ in seen],
+        "boxes": [edges_of(torch.from_numpy(boxes).float(), _LEAST) for boxes, _ in seen],
         "where": names(own.images, where),
     }
-
-
-def _corners(boxes: Tensor) -> Tensor:
-    """Turn boxes from pixel middle to pixel middle into torchvision's edges, and widen small ones."""
-    middle = (boxes[:, :2] + boxes[:, 2:]) / 2 + 0.5
-    half = ((boxes[:, 2:] - boxes[:, :2] + 1) / 2).clamp_min(_LEAST / 2)
-    return torch.cat([(middle - half).flip(1), (middle + half).flip(1)], 1)
 
 
 def _augmented(batch: Batch, where: torch.Generator, config: Config) -> Batch:
@@ -123,16 +116,11 @@ def _augmented(batch: Batch, where: torch.Generator, config: Config) -> Batch:
     image, _ = moving.geometric(batch["image"], matrices, new)
     changed = moving.intensity(image, config.augment, where)
     image = torch.where(image > 0, changed.clamp(1e-3, 1), image)
-    boxes = []
-    for own, matrix in zip(batch["boxes"], matrices, strict=True):
-        inner = torch.cat([own[:, :2].flip(1), own[:, 2:].flip(1) - 1], 1)[None]
-        there = moving.moved_boxes(inner, matrix[None], old, new)[0]
-        edges = torch.cat([there[:, :2].flip(1), there[:, 2:].flip(1) + 1], 1)
-        shown = edges.clamp(0, new)
-        sides = shown[:, 2:] - shown[:, :2]
-        whole = (edges[:, 2:] - edges[:, :2]).prod(1)
-        boxes.append(shown[(sides.amin(1) >= 1) & (sides.prod(1) >= whole / 2)])
-    return {**batch, "image": image, "boxes": boxes}
+    moved = [
+        moving.moved_edges(own, matrix, old, new)[0]
+        for own, matrix in zip(batch["boxes"], matrices, strict=True)
+    ]
+    return {**batch, "image": image, "boxes": moved}
 
 
 def _loss(network: nn.Module, batch: Batch) -> Tensor:

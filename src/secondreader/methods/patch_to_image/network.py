@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from torchvision.models import resnet50, vgg16, vgg16_bn
-from torchvision.models.resnet import BasicBlock
 
+from secondreader.learning.backbones import SMALL_DEPTHS, drawn, shortcut, small_resnet
 from secondreader.methods.patch_to_image.architecture import Architecture, Resnet, Vgg
 
 __all__ = ["CLASSES", "MALIGNANT", "STRIDE", "ImageClassifier", "PatchClassifier", "backbone"]
@@ -30,7 +30,6 @@ CLASSES = (
 MALIGNANT = (2, 4)
 STRIDE = 32
 """Pixels of the image a place of the features stands for."""
-_SMALL = (32, 64, 128, 256)
 
 
 def backbone(
@@ -48,7 +47,7 @@ def backbone(
         stages = (whole.layer1, whole.layer2, whole.layer3, whole.layer4)
         return nn.Sequential(nn.Sequential(*first), *stages), 2048
     if name == "resnet_small":
-        return _small(), _SMALL[-1]
+        return small_resnet(), SMALL_DEPTHS[-1]
     vgg = (vgg16_bn if name == "vgg16_bn" else vgg16)()
     vgg.features[0] = nn.Conv2d(1, 64, 3, padding=1)
     start(vgg)
@@ -60,29 +59,6 @@ def backbone(
             blocks.append(nn.Sequential(*held))
             held = []
     return nn.Sequential(*blocks), 512
-
-
-def _small() -> nn.Sequential:
-    """Return a ResNet of basic blocks, two a stage, half as deep as ResNet18: 2.8 million parameters."""
-    stages: list[nn.Module] = [
-        nn.Sequential(
-            nn.Conv2d(1, _SMALL[0], 7, stride=2, padding=3, bias=False),
-            nn.BatchNorm2d(_SMALL[0]),
-            nn.ReLU(inplace=True),
-            nn.MaxPool2d(3, 2, 1),
-        )
-    ]
-    before = _SMALL[0]
-    for number, depth in enumerate(_SMALL):
-        stride = 1 if number == 0 else 2
-        across = _shortcut(before, depth, stride)
-        stages.append(
-            nn.Sequential(BasicBlock(before, depth, stride, across), BasicBlock(depth, depth))
-        )
-        before = depth
-    network = nn.Sequential(*stages)
-    _drawn(network)
-    return network
 
 
 class PatchClassifier(nn.Module):
@@ -178,7 +154,7 @@ class ImageClassifier(nn.Module):
                 layers, depth = _block(block, depth)
                 self.top.append(layers)
             self.outputs = nn.Linear(depth, 2)
-        _drawn(self.top)
+        drawn(self.top)
 
     def features(self, image: Tensor) -> Tensor:
         """Map prepared values (n, 1, h, w) to the patch classifier's features."""
@@ -258,19 +234,7 @@ class _Unit(nn.Module):
             nn.Conv2d(one, two, 3, stride, 1, bias=False), nn.BatchNorm2d(two), nn.ReLU(inplace=True),
             nn.Conv2d(two, three, 1, bias=False), nn.BatchNorm2d(three),
         )  # fmt: skip
-        self.across = _shortcut(before, three, stride) or nn.Identity()
+        self.across = shortcut(before, three, stride) or nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.relu(self.layers(x) + self.across(x))
-
-
-def _shortcut(before: int, after: int, stride: int) -> nn.Sequential | None:
-    if before == after and stride == 1:
-        return None
-    return nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
-
-
-def _drawn(network: nn.Module) -> None:
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

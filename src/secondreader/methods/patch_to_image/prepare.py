@@ -17,7 +17,6 @@ from secondreader.methods.patch_to_image.config import Config
 
 __all__ = ["draw_patches", "prepare"]
 
-_LEAST = 64  # pixels each way of a source image
 _TRIES = 400
 _KINDS = {
     Kind.MASS: 1, Kind.ARCHITECTURAL_DISTORTION: 1, Kind.ASYMMETRY: 1,
@@ -36,18 +35,10 @@ def prepare(mammogram: Mammogram, config: Config) -> tuple[np.ndarray, Frame] | 
     tuple or None
         (rows, cols) float16 in [0, 1], at most ``size``, and its frame; ``None`` without a breast.
     """
-    shape = (mammogram.pixels.shape[0], mammogram.pixels.shape[1])
-    if min(shape) < _LEAST:
+    made = imaging.breast_within(mammogram.pixels, mammogram.spacing_mm, config.size)
+    if made is None:
         return None
-    mask = imaging.breast_mask(mammogram.pixels, mammogram.spacing_mm)
-    if not mask.any():
-        return None
-    pixels, cropped = imaging.crop_to_mask(mammogram.pixels, geometry.identity(shape), mask, 4)
-    scale = max(pixels.shape[0] / config.size[0], pixels.shape[1] / config.size[1])
-    small, frame = imaging.resample(pixels, cropped, (scale, scale))
-    rows, cols = (min(got, most) for got, most in zip(small.shape, config.size, strict=True))
-    small, frame = imaging.crop(small, frame, 0, 0, rows, cols)
-    return np.clip(small, 0, 1).astype(np.float16), frame
+    return made[0].astype(np.float16), made[1]
 
 
 def draw_patches(
