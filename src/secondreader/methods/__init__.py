@@ -14,6 +14,7 @@ METHODS = {
     "mined_cnn": "secondreader.methods.mined_cnn",
     "panel": "secondreader.panel",  # several methods as one
     "patch_to_image": "secondreader.methods.patch_to_image",
+    "second_look": "secondreader.methods.second_look",
     "spot_filter": "secondreader.methods.spot_filter",
 }
 

@@ -12,13 +12,19 @@ _SPLIT = "seeded"
 
 
 def _mask_rcnn(key: str, level: str, words: str, auc: str) -> Row:
-    recipe = Recipe("second_look", "mask_rcnn", {"init": "coco"}, _DATA, _SPLIT)
+    recipe = Recipe("second_look", "paper", {}, _DATA, _SPLIT)
     cells = {"AUC": Cell(auc, measure=Measure("auc", level))}
     return Row(key, (words,), cells, recipe, level == "image", _COST)
 
 
 def _patches(key: str, number: str, accuracy: str) -> Row:
-    recipe = Recipe("second_look", "patches", {"patches": number}, _DATA, _SPLIT)
+    recipe = Recipe(
+        "second_look",
+        "paper",
+        {"trains": "votes", "init": "imagenet", "patches": number},
+        _DATA,
+        _SPLIT,
+    )
     cells = {"Accuracy": Cell(accuracy, True, Measure("accuracy_of_4", "patch"))}
     return Row(key, (f"four classes, about {int(number):,} patches",), cells, recipe, cost=_COST)
 

@@ -1,0 +1,56 @@
+"""The networks that the paper drew its generated images with, layer by layer.
+
+References
+----------
+Thatte et al. (2017), figures 1a and 1b: a DCGAN, noise of 4,000 numbers, images of 256 x 256; every
+layer and its number of parameters is printed there.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+__all__ = ["NOISE", "discriminator", "generator"]
+
+NOISE = 4000  # what 32,776,192 parameters of a layer to 8,192 say
+_LEAK = 0.2  # ours: the paper prints no slope
+
+
+def generator(side: int = 256, noise: int = NOISE) -> nn.Sequential:
+    """Return figure 1a's network: (n, noise) to images (n, 1, side, side) in [-1, 1].
+
+    ``side`` 256 is the paper's; half or a quarter of it begin at a smaller map, for processors.
+    """
+    first = side // 32
+    layers: list[nn.Module] = [
+        nn.Linear(noise, 128 * first * first),
+        nn.LeakyReLU(_LEAK),
+        nn.BatchNorm1d(128 * first * first),
+        nn.Unflatten(1, (128, first, first)),
+    ]
+    before = 128
+    for after in (64, 32, 16, 8):
+        layers += [
+            nn.Upsample(scale_factor=2),
+            nn.Conv2d(before, after, 5, padding=2),
+            nn.LeakyReLU(_LEAK),
+            nn.BatchNorm2d(after),
+        ]
+        before = after
+    return nn.Sequential(
+        *layers, nn.Upsample(scale_factor=2), nn.Conv2d(8, 1, 5, padding=2), nn.Tanh()
+    )
+
+
+def discriminator(side: int = 256) -> nn.Sequential:
+    """Return figure 1b's network: (n, 1, side, side) to logits (n, 1)."""
+    return nn.Sequential(
+        nn.Conv2d(1, 32, 5, stride=2, padding=2),
+        nn.LeakyReLU(_LEAK),
+        nn.Dropout(0.3),  # ours: the paper prints no rate
+        nn.Conv2d(32, 64, 5, stride=2, padding=2),
+        nn.LeakyReLU(_LEAK),
+        nn.Dropout(0.3),
+        nn.Flatten(),
+        nn.Linear(64 * (side // 4) ** 2, 1),
+    )
