@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.complete
 
 # Every method, trained on a few phantoms; under two minutes each.
-METHODS := anomaly_cascade mined_cnn patch_to_image second_look
+METHODS := anomaly_cascade mined_cnn patch_to_image second_look tissue_heatmap
 
 .PHONY: setup demo test test-all check smoke figures lock lock-check clean
 

@@ -16,6 +16,7 @@ METHODS = {
     "patch_to_image": "secondreader.methods.patch_to_image",
     "second_look": "secondreader.methods.second_look",
     "spot_filter": "secondreader.methods.spot_filter",
+    "tissue_heatmap": "secondreader.methods.tissue_heatmap",
 }
 
 WITHOUT_WEIGHTS = ("spot_filter",)

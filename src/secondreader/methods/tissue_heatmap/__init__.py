@@ -1,0 +1,7 @@
+"""An 2018's tissue classifier, the heatmap that it helps, and saliency to the pixel."""
+
+from secondreader.methods.tissue_heatmap.config import Config
+from secondreader.methods.tissue_heatmap.reader import TissueHeatmap, load
+from secondreader.methods.tissue_heatmap.train import cost, train
+
+__all__ = ["Config", "TissueHeatmap", "cost", "load", "train"]

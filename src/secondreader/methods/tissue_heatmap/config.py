@@ -1,0 +1,72 @@
+"""Settings of the tissue classifier and the heatmap; every default is the paper's, or says it is ours.
+
+References
+----------
+An, Shameer, Subramanian, "Mammography assessment using multi-scale deep classifiers" (2018).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from secondreader.learning.augment import AugmentSettings
+from secondreader.learning.fit import FitSettings
+
+__all__ = ["NAME", "Config"]
+
+NAME = "tissue_heatmap"
+
+
+class Config(BaseModel):
+    """Settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int = 0  # ours
+    init: str = (
+        "none"  # the paper says nothing of other weights; a model folder: its tissue classifier
+    )
+    trains: Literal[
+        "heatmap",  # tissue classifier, image score from its answers, heatmap regression with them
+        "baseline",  # the same, the heatmap without them: table 3's first row
+        "tissue",  # the tissue classifier alone, table 2: an image scores as its worst place
+    ] = "heatmap"
+    # Section 3: half of DDSM's 42 to 50 µm; ×0.33 is 0.14 mm, ×0.25 is 0.19 mm.
+    spacing_mm: float = Field(default=0.09, gt=0, le=0.4)
+    coarsest_mm: float = Field(default=0.4, gt=0)  # ours: no finer is made of coarser than this
+    # Section 3: 2048 pixels of 0.045 mm, square, with the nipple on its border. Ours, None: all of
+    # the breast, so that nothing lies outside.
+    canvas_mm: float | None = Field(default=92.0, gt=0)
+    # Ours, the paper does not say: 128 pixels of 0.09 mm are 11.5 mm, as wide as most lesions.
+    patch: int = Field(default=128, ge=32, multiple_of=32)
+    stride: int = Field(default=64, ge=32, multiple_of=32)  # section 3, "Aggregated local results"
+    grid: int = Field(default=32, gt=0)  # section 3: pixels from negative to negative
+    largest: float = Field(default=1.0, gt=0)  # ours: of a patch, that an annotation may be wide
+    widths: tuple[int, ...] = (32, 64, 128, 256, 256)  # ours: VGG's blocks, half as deep
+    positive_share: float = Field(default=0.5, gt=0, lt=1)  # ours: against 1 : 100
+    small: Literal[64, 128, 256, 512] = 256  # section 3: pixels of the whole image
+    target_sigma: float = Field(
+        default=1.0, gt=0
+    )  # ours: places; annotations are blurred, section 4
+    views: Literal["cc", "both"] = "cc"  # section 4, table 1; both is ours
+    heat_width: int = Field(default=32, gt=0)  # ours
+    gate: float = Field(default=0.2, gt=0, lt=1)  # ours: of the heatmap's highest place
+    marked: float = Field(default=0.5, gt=0, lt=1)  # section 3.2: a positive tile
+    most: int = Field(default=10, gt=0)  # ours: detections of an image
+    # Section 4: brightness, rotation, offset, flips, cropping; the numbers are ours.
+    augment: AugmentSettings = AugmentSettings(rotation=20, zoom=0.1, shift=0.05, gain=0.1)
+    offset: int = Field(default=16, ge=0)  # ours: pixels that a positive may lie off the middle
+    tissue: FitSettings = FitSettings(  # ours
+        learning_rate=5e-4, weight_decay=1e-4, schedule="cosine", steps=20000, batch=64,
+        validate_every=1000, clip=5.0,
+    )  # fmt: skip
+    image: FitSettings = FitSettings(  # ours
+        learning_rate=1e-2, weight_decay=1e-3, steps=400, batch=64, validate_every=50, patience=4
+    )
+    heatmap: FitSettings = FitSettings(  # ours
+        learning_rate=1e-3, weight_decay=1e-4, schedule="cosine", steps=6000, batch=16,
+        validate_every=300, clip=5.0,
+    )  # fmt: skip
+    validation_patches: int = Field(default=512, gt=4)  # ours

@@ -1,0 +1,260 @@
+"""Patches of tissue and whole images of a set, with what is true of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import ndimage
+from skimage.transform import resize
+
+from secondreader import geometry
+from secondreader.domain import Frame, ImageSet, Kind, Lesion, Mammogram, Pathology, View
+from secondreader.learning import augment as moving
+from secondreader.learning.fit import Batch
+from secondreader.learning.patches import cut_out, names
+from secondreader.learning.positions import Positions, of_where
+from secondreader.learning.prepared import Prepared, prepared
+from secondreader.learning.sampling import balanced, generator
+from secondreader.methods.tissue_heatmap.config import NAME, Config
+from secondreader.methods.tissue_heatmap.network import PLACES
+from secondreader.methods.tissue_heatmap.prepare import prepare
+
+__all__ = [
+    "KINDS", "Patches", "Small", "augmented", "middle", "patches", "places_of", "ready", "shrunk",
+]  # fmt: skip
+
+KINDS = (
+    Kind.MASS, Kind.CALCIFICATION_CLUSTER, Kind.ARCHITECTURAL_DISTORTION, Kind.ASYMMETRY,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Preparation:
+    """`prepare` of one configuration; picklable."""
+
+    config: Config
+
+    def __call__(self, mammogram: Mammogram) -> tuple[np.ndarray, Frame] | None:
+        return prepare(mammogram, self.config)
+
+
+def ready(
+    images: ImageSet,
+    config: Config,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Prepared:
+    """Prepare every image of a set once."""
+    told = config.model_dump_json(include={"spacing_mm", "coarsest_mm", "canvas_mm"})
+    key = f"{NAME}/1/{hashlib.sha256(told.encode()).hexdigest()[:12]}"
+    return prepared(images, _Preparation(config), key, progress=progress)
+
+
+@dataclass(frozen=True, eq=False)
+class Patches:
+    """Where patches with a finding lie, and where those without."""
+
+    images: Prepared
+    positive: Positions
+    negative: Positions
+
+    def batch(self, step: int, count: int, config: Config) -> Batch:
+        """Return the batch of a step: ``image`` (n, 1, h, w) and ``label`` (n,) float32."""
+        rng = generator(config.seed, step)
+        share = config.positive_share
+        where, label = balanced(
+            {"findings": self.positive, "tissue without": self.negative},
+            {"findings": share, "tissue without": 1 - share},
+            rng, count,
+        )  # fmt: skip
+        own = label == 0
+        where[own, 1:] += rng.integers(-config.offset, config.offset + 1, (int(own.sum()), 2))
+        size = config.patch + moving.margin(config.augment, config.patch)
+        return {
+            "image": cut_out(self.images, where, size),
+            "label": torch.from_numpy(1.0 - label.astype(np.float32)),
+            "where": names(self.images, where),
+        }
+
+
+def patches(own: Prepared, config: Config) -> Patches:
+    """List the patches of a set: at the centre of each annotation, and on a grid away from all.
+
+    Annotations wider than `largest` patches are left out, and are no background (section 3).
+    """
+    positive: list[list[int]] = []
+    negative: list[np.ndarray] = []
+    for index in range(len(own)):
+        pixels = np.asarray(own.pixels(index))
+        shape = (pixels.shape[0], pixels.shape[1])
+        covered = np.zeros(shape, np.int32)
+        for lesion in own.lesions[index]:
+            if lesion.region is None or lesion.kind not in (*KINDS, Kind.MICROCALCIFICATION, None):
+                continue
+            mask = geometry.rasterise(lesion.region, shape)
+            rows, cols = mask.pixels.shape
+            covered[mask.row0 : mask.row0 + rows, mask.col0 : mask.col0 + cols] |= mask.pixels
+            if _is_positive(lesion, config) and mask.pixels.any():
+                middle = np.argwhere(mask.pixels).mean(0) + np.array([mask.row0, mask.col0])
+                positive.append([index, *np.rint(middle).astype(int).tolist()])
+        negative.append(_grid(covered, pixels, index, config))
+    return Patches(
+        own,
+        of_where(np.array(positive, np.int64).reshape(-1, 3)),
+        of_where(np.concatenate([np.zeros((0, 3), np.int64), *negative])),
+    )
+
+
+def _is_positive(lesion: Lesion, config: Config) -> bool:
+    """A finding that is seen in this view, and not wider than a patch: BI-RADS 2 and above."""
+    assert lesion.region is not None
+    if lesion.kind not in KINDS or lesion.visible is False:
+        return False
+    return geometry.diameter(lesion.region) <= config.largest * config.patch
+
+
+def _grid(covered: np.ndarray, pixels: np.ndarray, index: int, config: Config) -> np.ndarray:
+    """Return places (n, 3) at fixed strides whose patch touches no annotation; empty ones too."""
+    sums = np.pad(covered.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    rows, cols = (np.arange(0, side, config.grid) for side in pixels.shape)
+    r, c = (axis.ravel() for axis in np.meshgrid(rows, cols, indexing="ij"))
+    half = config.patch // 2
+    r0, r1 = np.clip([r - half, r + half], 0, pixels.shape[0])
+    c0, c1 = np.clip([c - half, c + half], 0, pixels.shape[1])
+    free = (sums[r1, c1] - sums[r0, c1] - sums[r1, c0] + sums[r0, c0]) == 0
+    # Empty space is the paper's too ("ranged from empty space …"), but a tenth of it is enough.
+    empty = np.asarray(pixels)[r, c] == 0
+    free &= ~empty | ((r // config.grid + c // config.grid) % 10 == 0)
+    return np.column_stack([np.full(free.sum(), index), r[free], c[free]])
+
+
+def augmented(batch: Batch, where: torch.Generator, config: Config) -> Batch:
+    """Turn, stretch and shade a batch, and cut it to the patch."""
+    matrices = moving.affine(config.augment, len(batch["image"]), where)
+    image, _ = moving.geometric(batch["image"], matrices, config.patch)
+    changed = moving.intensity(image, config.augment, where)
+    return {**batch, "image": torch.where(image > 0, changed.clamp(1e-3, 1), image)}
+
+
+def middle(batch: Batch, config: Config) -> torch.Tensor:
+    """Cut a batch's images to the patch, as augmentation does."""
+    rest = (batch["image"].shape[-1] - config.patch) // 2
+    image: torch.Tensor = batch["image"][
+        ..., rest : rest + config.patch, rest : rest + config.patch
+    ]
+    return image
+
+
+def shrunk(pixels: np.ndarray, size: int) -> tuple[np.ndarray, float]:
+    """Return an image in the corner of a small square, and how many of its pixels one of those is."""
+    scale = max(pixels.shape) / size
+    rows, cols = (max(round(side / scale), 1) for side in pixels.shape)
+    small = np.zeros((size, size), np.float32)
+    small[:rows, :cols] = resize(
+        pixels.astype(np.float32), (rows, cols), order=1, anti_aliasing=True
+    )
+    return small, scale
+
+
+@dataclass(frozen=True, eq=False)
+class Small:
+    """Whole images, small, with their targets and the local answers: all in memory.
+
+    Parameters
+    ----------
+    image
+        (n, 1, s, s) float32.
+    target
+        (n, 1, 32, 32) float32, blurred annotations of malignant findings, highest 1.
+    local
+        (n, 1, 32, 32) float32 in [0, 1], what the tissue classifier says.
+    paths
+        Their names.
+    """
+
+    image: torch.Tensor
+    target: torch.Tensor
+    local: torch.Tensor
+    paths: tuple[str, ...]
+
+    def batch(self, step: int, count: int, config: Config) -> Batch:
+        """Return the batch of a step, half of it with a malignant finding where there is any."""
+        rng = generator(config.seed, step)
+        hot = self.target.flatten(1).amax(1).numpy() > 0
+        kinds = [k for k in (np.flatnonzero(hot), np.flatnonzero(~hot)) if len(k)]
+        pick = np.array([rng.choice(kinds[i % len(kinds)]) for i in range(count)])
+        flips = rng.random((count, 2)) < 0.5
+        parts = {"image": self.image, "target": self.target, "local": self.local}
+        made: Batch = {
+            name: torch.stack(
+                [_mirrored(tensor[i], f) for i, f in zip(pick.tolist(), flips, strict=True)]
+            )
+            for name, tensor in parts.items()
+        }
+        return {**made, "where": [self.paths[i] for i in pick]}
+
+    @classmethod
+    def of(
+        cls,
+        own: Prepared,
+        local: Sequence[np.ndarray],
+        config: Config,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Small:
+        """Shrink a set's images, of the views that count; ``local`` are the answers of each."""
+        images, targets, answers, paths = [], [], [], []
+        for index, record in enumerate(own.records):
+            progress(index + 1, len(own))
+            if config.views == "cc" and record.view not in (View.CC, None):
+                continue
+            pixels = np.asarray(own.pixels(index))
+            small, scale = shrunk(pixels, config.small)
+            images.append(small)
+            targets.append(_target(own.lesions[index], pixels.shape, scale, config))
+            answers.append(places_of(local[index], pixels.shape, config))
+            paths.append(record.path)
+        stacked = [
+            torch.from_numpy(np.stack(a).astype(np.float32))[:, None]
+            for a in (images, targets, answers)
+        ]
+        return cls(stacked[0], stacked[1], stacked[2], tuple(paths))
+
+
+def places_of(local: np.ndarray, shape: tuple[int, ...], config: Config) -> np.ndarray:
+    """Bring local answers (rows, cols) in [0, 1] to the heatmap's places, (32, 32) float32.
+
+    Place (i, j) of the answers is the patch that begins at pixel ``stride`` times that.
+    """
+    side = max(shape) / PLACES
+    at = (np.arange(PLACES) + 0.5) * side - 0.5
+    middle = (at - (config.patch - 1) / 2) / config.stride
+    r, c = np.meshgrid(middle, middle, indexing="ij")
+    found: np.ndarray = ndimage.map_coordinates(local, [r, c], order=1, mode="nearest")
+    r0, c0 = np.meshgrid(at, at, indexing="ij")
+    return np.where((r0 < shape[0]) & (c0 < shape[1]), found, 0).astype(np.float32)
+
+
+def _target(
+    lesions: tuple[Lesion, ...], shape: tuple[int, ...], scale: float, config: Config
+) -> np.ndarray:
+    side = scale * config.small / PLACES
+    heat = np.zeros((PLACES, PLACES), np.float32)
+    for lesion in lesions:
+        malignant = lesion.pathology is Pathology.MALIGNANT and lesion.kind in KINDS
+        if not malignant or lesion.region is None or lesion.visible is False:
+            continue
+        mask = geometry.rasterise(lesion.region, (shape[0], shape[1]))
+        rows, cols = np.nonzero(mask.pixels)
+        r = np.minimum(((rows + mask.row0) / side).astype(int), PLACES - 1)
+        c = np.minimum(((cols + mask.col0) / side).astype(int), PLACES - 1)
+        heat[r, c] = 1
+    blurred = ndimage.gaussian_filter(heat, config.target_sigma)
+    return blurred / blurred.max() if blurred.max() > 0 else blurred
+
+
+def _mirrored(tensor: torch.Tensor, flips: np.ndarray) -> torch.Tensor:
+    axes = [axis for axis, on in ((-2, flips[0]), (-1, flips[1])) if on]
+    return tensor.flip(axes)

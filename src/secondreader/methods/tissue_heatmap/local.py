@@ -1,0 +1,116 @@
+"""The tissue classifier over a whole image, and where in the pixels its answers come from.
+
+References
+----------
+An et al. (2018), section 3, "Aggregated local results" and "Pixel-wise saliency".
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from secondreader.learning.patches import cut
+from secondreader.methods.tissue_heatmap.config import Config
+from secondreader.methods.tissue_heatmap.network import Tissue
+
+__all__ = ["answers", "entropy", "frozen", "inside", "saliency"]
+
+_ROWS = 16  # places of a strip
+_HALO = 160  # pixels beyond which nothing changes an answer: the receptive field's radius and more
+_AT_ONCE = 16
+
+
+@torch.inference_mode()
+def answers(network: Tissue, prepared: np.ndarray, config: Config) -> np.ndarray:
+    """Return the answer of every patch at the stride, (rows, cols) float32 in [0, 1].
+
+    Place (i, j) is the patch that begins at pixel (i, j) times the stride; an image smaller than a
+    patch is one patch. Strips overlap by more than the receptive field: the whole in one pass.
+    """
+    where = next(network.parameters()).device
+    step, patch = config.stride, config.patch
+    rows, cols = (max((side - patch + step - 1) // step, 0) + 1 for side in prepared.shape)
+    wide = np.zeros(((rows - 1) * step + patch, (cols - 1) * step + patch), np.float32)
+    wide[: prepared.shape[0], : prepared.shape[1]] = prepared
+    out = np.zeros((rows, cols), np.float32)
+    above = -(-_HALO // step)  # places
+    for first in range(0, rows, _ROWS):
+        last = min(first + _ROWS, rows)
+        low, high = max(first - above, 0), min(last + above, rows)
+        strip = wide[low * step : (high - 1) * step + patch]
+        image = torch.from_numpy(strip)[None, None].to(where)
+        found = torch.sigmoid(
+            network.local(image.contiguous(memory_format=torch.channels_last)).float()
+        )
+        out[first:last] = found[0, first - low : last - low].cpu().numpy()
+    return out
+
+
+def inside(prepared: np.ndarray, config: Config, shape: tuple[int, ...]) -> np.ndarray:
+    """Return which of the answers' patches hold breast, (rows, cols) bool."""
+    step, patch = config.stride, config.patch
+    found = np.zeros(shape, bool)
+    for row in range(shape[0]):
+        for col in range(shape[1]):
+            window = prepared[row * step : row * step + patch, col * step : col * step + patch]
+            found[row, col] = (window > 0).mean() > 0.1 if window.size else False
+    if not found.any():
+        found[:] = True
+    return found
+
+
+def entropy(logit: Tensor) -> Tensor:
+    """Return H of a binary answer, -Σ p log p, (n,)."""
+    sure = functional.logsigmoid(logit)
+    unsure = functional.logsigmoid(-logit)
+    return -(sure.exp() * sure + unsure.exp() * unsure)
+
+
+def saliency(
+    network: Tissue, prepared: np.ndarray, tiles: np.ndarray, config: Config
+) -> np.ndarray:
+    """Return |∂H/∂x| of tiles, summed at their places in the whole image.
+
+    Parameters
+    ----------
+    network
+        The tissue classifier.
+    prepared
+        (rows, cols).
+    tiles
+        (n, 2) int: places (row, col) of `answers`, those inside the heatmap and positive.
+    config
+        Patch and stride.
+
+    Returns
+    -------
+    numpy.ndarray
+        (rows, cols) float32, 0 where no tile lies.
+    """
+    where = next(network.parameters()).device
+    half = config.patch // 2
+    padded = np.zeros(
+        (prepared.shape[0] + config.patch, prepared.shape[1] + config.patch), np.float32
+    )
+    for low in range(0, len(tiles), _AT_ONCE):
+        some = tiles[low : low + _AT_ONCE] * config.stride
+        crops = np.stack(
+            [cut(prepared, r + half, c + half, config.patch) for r, c in some.tolist()]
+        )
+        image = torch.from_numpy(crops.astype(np.float32))[:, None].to(where).requires_grad_()
+        with torch.enable_grad():
+            (slope,) = torch.autograd.grad(entropy(network(image).float()).sum(), image)
+        for (row, col), own in zip(some.tolist(), slope[:, 0].abs().cpu().numpy(), strict=True):
+            padded[row : row + config.patch, col : col + config.patch] += own
+    return padded[: prepared.shape[0], : prepared.shape[1]]
+
+
+def frozen(network: nn.Module) -> nn.Module:
+    """Return a network that reads and does not learn."""
+    network.eval()
+    for parameter in network.parameters():
+        parameter.requires_grad_(False)
+    return network

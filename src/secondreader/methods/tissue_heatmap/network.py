@@ -1,0 +1,145 @@
+"""The tissue classifier, the network that makes an image of its answers, and the heatmap's.
+
+References
+----------
+An et al. (2018), section 3 and figures 1 and 2. Simonyan and Zisserman, "Very deep convolutional
+networks" (ICLR 2015). Batch normalisation is ours.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["PLACES", "Aggregated", "HeatmapNet", "Tissue"]
+
+PLACES = 32
+"""Of the heatmap, each way (section 4)."""
+
+
+class Tissue(nn.Module):
+    """Finding present or not: a patch to a logit, an image to a map of them.
+
+    Parameters
+    ----------
+    widths
+        Channels of blocks of two 3 x 3 convolutions and a pooling each; five of them.
+    patch, stride
+        Pixels of a patch, and from place to place of the map.
+    """
+
+    def __init__(self, widths: tuple[int, ...], patch: int, stride: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        before = 1
+        for after in widths:
+            for inputs in (before, after):
+                layers += [
+                    nn.Conv2d(inputs, after, 3, padding=1, bias=False),
+                    nn.BatchNorm2d(after),
+                    nn.ReLU(inplace=True),
+                ]
+            layers.append(nn.MaxPool2d(2))
+            before = after
+        self.features = nn.Sequential(*layers)
+        self.present = nn.Conv2d(before, 1, 1)
+        cell = 2 ** len(widths)
+        self.window, self.step = patch // cell, stride // cell
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map prepared values (n, 1, h, w) to logits (n,), of the whole of each."""
+        found: Tensor = self.present(self.features((image - 0.3) * 4).mean((2, 3), keepdim=True))
+        return found.flatten()
+
+    def local(self, image: Tensor) -> Tensor:
+        """Map (n, 1, h, w) to logits (n, rows, cols), one for each patch at the stride.
+
+        The first patch begins at the first pixel; convolution over the image, not crop by crop: a
+        patch sees what lies round it where a crop would see zeros.
+        """
+        features = self.features((image - 0.3) * 4)
+        mean = functional.avg_pool2d(features, self.window, self.step)
+        found: Tensor = self.present(mean)[:, 0]
+        return found
+
+
+class Aggregated(nn.Module):
+    """p(y|x) ≈ Σ p(y|z; C) q(z|x'), section 3: answers and their places to one of the image.
+
+    Each place has a weight and an answer, both a small network's of (z, row, col); weights add up
+    to 1 over the image.
+    """
+
+    def __init__(self, width: int = 16) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(4, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 2)
+        )
+
+    def forward(self, local: Tensor, inside: Tensor) -> Tensor:
+        """Map logits (n, rows, cols), and where there is breast (same, bool), to (n,) in [0, 1]."""
+        n, rows, cols = local.shape
+        row = torch.linspace(-1, 1, rows, device=local.device)[:, None].expand(rows, cols)
+        col = torch.linspace(-1, 1, cols, device=local.device)[None].expand(rows, cols)
+        place = torch.stack([row, col, col**2 + row**2], -1).expand(n, rows, cols, 3)
+        told = self.layers(torch.cat([local[..., None] / 4, place], -1))
+        # The answer itself leads: at first the weights follow it, as the maximum does.
+        weight = (told[..., 0] + local).masked_fill(~inside, -1e4).flatten(1).softmax(1)
+        answer = torch.sigmoid(told[..., 1] + local).flatten(1)
+        found: Tensor = (weight * answer).sum(1)
+        return found
+
+
+class HeatmapNet(nn.Module):
+    """A small image to a map of 32 x 32, without or with the local answers beside it.
+
+    Parameters
+    ----------
+    width
+        Channels of the first block, doubled with each.
+    local
+        Whether local answers are concatenated to the output, and convolutions added (figure 2).
+    size
+        Pixels of the small image each way, 32 times a power of two: as often it is halved.
+    """
+
+    def __init__(self, width: int, local: bool, size: int = 256) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        before = 1
+        for block in range((size // PLACES).bit_length() - 1):
+            after = width * 2**block
+            for inputs in (before, after):
+                layers += [
+                    nn.Conv2d(inputs, after, 3, padding=1, bias=False),
+                    nn.BatchNorm2d(after),
+                    nn.ReLU(inplace=True),
+                ]
+            layers.append(nn.MaxPool2d(2))
+            before = after
+        for _ in range(2):  # no fully connected layers: heat stays where its cause is
+            layers += [
+                nn.Conv2d(before, before, 5, padding=2, bias=False),
+                nn.BatchNorm2d(before),
+                nn.ReLU(inplace=True),
+            ]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(before, 1, 1))
+        self.joined = (
+            nn.Sequential(
+                nn.Conv2d(2, width, 3, padding=1), nn.ReLU(inplace=True),
+                nn.Conv2d(width, width, 3, padding=1), nn.ReLU(inplace=True),
+                nn.Conv2d(width, 1, 1),
+            )
+            if local
+            else None
+        )  # fmt: skip
+
+    def forward(self, image: Tensor, local: Tensor) -> Tensor:
+        """Map (n, 1, s, s) and local answers (n, 1, 32, 32) to (n, 1, 32, 32)."""
+        heat: Tensor = self.layers((image - 0.3) * 4)
+        if self.joined is None:
+            return heat
+        sized = functional.interpolate(local, heat.shape[2:], mode="bilinear", align_corners=False)
+        joined: Tensor = heat + self.joined(torch.cat([heat, sized], 1))
+        return joined

@@ -1,0 +1,176 @@
+"""The trained networks as a reader."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import nn
+
+from secondreader import detections, geometry
+from secondreader.domain import (
+    Circle,
+    Detection,
+    Frame,
+    Heatmap,
+    ImageReading,
+    Intent,
+    Kind,
+    Mammogram,
+    SecondReaderError,
+)
+from secondreader.learning.model_folder import load_into, load_model_folder
+from secondreader.methods.tissue_heatmap.config import NAME, Config
+from secondreader.methods.tissue_heatmap.data import places_of, shrunk
+from secondreader.methods.tissue_heatmap.local import answers, frozen, inside, saliency
+from secondreader.methods.tissue_heatmap.network import PLACES, Aggregated, HeatmapNet, Tissue
+from secondreader.methods.tissue_heatmap.prepare import prepare, refusal
+
+__all__ = ["TissueHeatmap", "load"]
+
+_SHOWN = 8  # pixels of the heatmap's places
+_SMOOTH_MM = 1.5  # of saliency, before its peaks are places
+_WIDE_MM = 10.0  # diameter that a detection is drawn with
+_MOST_TILES = 120  # of an image whose saliency is computed, the surest
+
+
+class TissueHeatmap:
+    """Reads suspicious regions, to the pixel; see the package."""
+
+    name = NAME
+    # Trained on display values; linear detector values look otherwise.
+    intents: frozenset[Intent | None] = frozenset({Intent.FOR_PRESENTATION, None})
+
+    def __init__(
+        self,
+        config: Config,
+        tissue: Tissue,
+        image: Aggregated | None = None,
+        heatmap: HeatmapNet | None = None,
+    ) -> None:
+        frozen(tissue)
+        self.config, self.tissue = config, tissue
+        self.image = None if image is None else image.eval()
+        self.heatmap = None if heatmap is None else heatmap.eval()
+
+    def read(self, mammogram: Mammogram) -> ImageReading:
+        """Read one image; the score lies between 0 and 1 and is no probability."""
+        refused = refusal(mammogram, self.config)
+        made = None if refused else prepare(mammogram, self.config)
+        if made is None:
+            refused = refused or ("no-breast", f"{NAME} found no breast in the image")
+            return ImageReading(mammogram.source, None, refused)
+        prepared, frame = made
+        local = answers(self.tissue, prepared, self.config)
+        breast = inside(prepared, self.config, local.shape)
+        score = self._score(local, breast)
+        salient = self.salient(prepared, local, breast)
+        rows, cols = (-(-side // _SHOWN) for side in salient.shape)
+        padded = np.pad(
+            salient, ((0, rows * _SHOWN - salient.shape[0]), (0, cols * _SHOWN - salient.shape[1]))
+        )
+        heat = padded.reshape(rows, _SHOWN, cols, _SHOWN).max((1, 3))
+        heat = (heat / heat.max() * score if heat.max() > 0 else heat).astype(np.float32)
+        grid = geometry.resample(frame, (rows, cols), (_SHOWN, _SHOWN))
+        found = self._marked(salient, local, mammogram)
+        places = tuple(
+            Detection(d_kind, Circle(*_point(frame, at), radius), value)
+            for d_kind, at, radius, value in found
+        )
+        return ImageReading(mammogram.source, score, None, places, Heatmap(heat, grid))
+
+    def salient(self, prepared: np.ndarray, local: np.ndarray, breast: np.ndarray) -> np.ndarray:
+        """Return the gated saliency of a prepared image, (rows, cols) float32; 0 outside the heatmap.
+
+        Positive tiles whose middle lies where the heatmap reaches `gate` of its highest place; with
+        the tissue classifier alone all positive tiles.
+        """
+        gate = self.gate(prepared, local)
+        tiles = np.argwhere((local >= self.config.marked) & breast)
+        middles = tiles * self.config.stride + self.config.patch // 2
+        side = max(prepared.shape) / PLACES
+        at = np.clip((middles / side).astype(int), 0, PLACES - 1)
+        tiles = tiles[gate[at[:, 0], at[:, 1]]]
+        order = np.argsort(-local[tiles[:, 0], tiles[:, 1]], kind="stable")[:_MOST_TILES]
+        found = saliency(self.tissue, prepared, tiles[order], self.config)
+        rows, cols = np.indices(prepared.shape)
+        allowed = gate[
+            np.minimum((rows / side).astype(int), PLACES - 1),
+            np.minimum((cols / side).astype(int), PLACES - 1),
+        ]
+        return np.where(allowed & (prepared > 0), found, 0).astype(np.float32)
+
+    @torch.inference_mode()
+    def gate(self, prepared: np.ndarray, local: np.ndarray) -> np.ndarray:
+        """Return where the predicted heatmap lies, (32, 32) bool."""
+        if self.heatmap is None:
+            return np.ones((PLACES, PLACES), bool)
+        small, _ = shrunk(np.asarray(prepared), self.config.small)
+        told = places_of(local, prepared.shape, self.config)
+        heat = self.heatmap(
+            torch.from_numpy(small)[None, None], torch.from_numpy(told)[None, None]
+        )[0, 0].numpy()
+        highest = float(heat.max())
+        gated: np.ndarray = heat >= self.config.gate * highest if highest > 0 else heat > np.inf
+        return gated
+
+    @torch.inference_mode()
+    def _score(self, local: np.ndarray, breast: np.ndarray) -> float:
+        if self.image is None:
+            return float(local[breast].max())
+        clipped = np.clip(local, 1e-6, 1 - 1e-6)
+        logits = torch.from_numpy(np.log(clipped / (1 - clipped)).astype(np.float32))[None]
+        return float(self.image(logits, torch.from_numpy(breast)[None])[0])
+
+    def _marked(
+        self, salient: np.ndarray, local: np.ndarray, mammogram: Mammogram
+    ) -> list[tuple[Kind, np.ndarray, float, float]]:
+        """Return peaks of the smoothed saliency; each scores as the tissue round it."""
+        if not salient.any():
+            return []
+        assert mammogram.spacing_mm is not None
+        smooth = ndimage.gaussian_filter(salient, _SMOOTH_MM / self.config.spacing_mm)
+        apart = _WIDE_MM / self.config.spacing_mm
+        at, _ = detections.peaks(
+            smooth, threshold=0.1 * float(smooth.max()), min_distance=apart, most=self.config.most
+        )
+        middle = (at - (self.config.patch - 1) / 2) / self.config.stride
+        scores = ndimage.map_coordinates(local, middle.T, order=1, mode="nearest")
+        radius = _WIDE_MM / 2 / mammogram.spacing_mm[0]
+        order = np.argsort(-scores, kind="stable")
+        return [(Kind.SUSPICIOUS_REGION, at[i], radius, float(scores[i])) for i in order]
+
+
+def load(model_dir: Path | None) -> TissueHeatmap:
+    """Return the reader of a model folder.
+
+    Raises
+    ------
+    SecondReaderError
+        If there is no folder, or it is not a whole one of this method.
+    """
+    if model_dir is None:
+        raise SecondReaderError(
+            f"--model: got {NAME}, which has no weights of its own, expected a model folder; "
+            f"make one with: secondreader train {NAME}"
+        )
+    config, weights = load_model_folder(model_dir, NAME, Config)
+    tissue = Tissue(config.widths, config.patch, config.stride)
+    load_into(tissue, weights, "tissue.")
+    more: list[nn.Module] = []
+    if config.trains != "tissue":
+        more = [
+            Aggregated(),
+            HeatmapNet(config.heat_width, config.trains == "heatmap", config.small),
+        ]
+        for network, part in zip(more, ("image.", "heatmap."), strict=True):
+            load_into(network, weights, part)
+        return TissueHeatmap(config, tissue, more[0], more[1])  # type: ignore[arg-type]
+    return TissueHeatmap(config, tissue)
+
+
+def _point(frame: Frame, at: np.ndarray) -> tuple[float, float]:
+    row, col = geometry.to_source(frame, at)
+    return float(row), float(col)
