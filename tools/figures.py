@@ -22,6 +22,7 @@ from secondreader.studies.show import beside
 
 ROOT = Path(__file__).parent.parent
 MARKED = re.compile(r"(<!-- figures (\S+) (\S+) -->\n)(.*?)(<!-- end of figures -->)", re.DOTALL)
+BEGUN = re.compile(r"<!-- (?:figures|table|phantom) \S+.*? ?-->")
 TABLE = re.compile(r"(<!-- table (\S+) -->\n)(.*?)(<!-- end of figures -->)", re.DOTALL)
 PHANTOM = re.compile(r"(<!-- phantom (\S+) -->\n)(.*?)(<!-- end of figures -->)", re.DOTALL)
 
@@ -32,7 +33,7 @@ def filled(text: str) -> str:
     def table(found: re.Match[str]) -> str:
         study = studies.study(found[2])
         stored = run.stored(ROOT / "figures", study)
-        return f"{found[1]}{beside(study, found[3], stored).strip()}\n{found[4]}"
+        return f"{found[1]}{beside(study, found[3], stored).strip()}\n{found[5]}"
 
     def written(found: re.Match[str]) -> str:
         told = json.loads((ROOT / "figures" / found[2]).read_text(encoding="utf-8"))
@@ -52,6 +53,11 @@ def main() -> None:
     differ = []
     for readme in [ROOT / "README.md", *sorted(ROOT.glob("src/**/README.md"))]:
         old = readme.read_text(encoding="utf-8")
+        begun, ended = len(BEGUN.findall(old)), old.count("<!-- end of figures -->")
+        if begun != ended:  # a table without its end would never be looked at
+            sys.exit(
+                f"figures: got {begun} tables and {ended} ends of one: {readme.name} in {readme.parent.name}"
+            )
         new = filled(old)
         if old != new:
             differ.append(readme.relative_to(ROOT).as_posix())
