@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 
 from secondreader import geometry
 from secondreader.domain import Frame, ImageRecord, ImageSet, Lesion, Mammogram
 
-__all__ = ["Prepare", "Prepared", "on_grid", "prepared"]
+__all__ = ["Prepare", "Prepared", "on_grid", "prepared", "prepared_by"]
 
 _MOST_OPEN = 128
 """Images kept open in a process; each holds a file descriptor, of which a macOS process has 256."""
@@ -116,6 +118,49 @@ def prepared(
         frames.append(frame)
         lesions.append(on_grid(record.lesions, frame))
     return Prepared(images, tuple(records), tuple(frames), tuple(lesions), make, key)
+
+
+@dataclass(frozen=True)
+class _By:
+    """A method's `prepare` under one configuration; picklable."""
+
+    prepare: Callable[[Mammogram, Any], tuple[np.ndarray, Frame] | None]
+    config: BaseModel
+
+    def __call__(self, mammogram: Mammogram) -> tuple[np.ndarray, Frame] | None:
+        return self.prepare(mammogram, self.config)
+
+
+def prepared_by(
+    images: ImageSet,
+    prepare: Callable[[Mammogram, Any], tuple[np.ndarray, Frame] | None],
+    config: BaseModel,
+    *,
+    name: str,
+    depends: Collection[str],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Prepared:
+    """Prepare every image of a set as a method does.
+
+    Parameters
+    ----------
+    images
+        The set.
+    prepare
+        The method's own, a function of a mammogram and its configuration.
+    config
+        The configuration.
+    name
+        Of the method and its preparation's version, such as ``mined_cnn/1``: another version is
+        another place in the cache.
+    depends
+        The fields of the configuration that change what is prepared.
+    progress
+        Called with the images done, and all.
+    """
+    told = config.model_dump_json(include=set(depends))
+    key = f"{name}/{hashlib.sha256(told.encode()).hexdigest()[:12]}"
+    return prepared(images, _By(prepare, config), key, progress=progress)
 
 
 def on_grid(lesions: Sequence[Lesion], frame: Frame) -> tuple[Lesion, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +14,7 @@ from scipy import ndimage
 from torch import nn
 from torchmetrics.functional.classification import binary_auroc
 
-from secondreader.domain import Frame, ImageSet, Mammogram
+from secondreader.domain import ImageSet
 from secondreader.learning import augment as moving
 from secondreader.learning.cost import Cost, step_cost
 from secondreader.learning.fit import Batch, fit
@@ -23,7 +22,7 @@ from secondreader.learning.hardware import Hardware
 from secondreader.learning.initial import initialise
 from secondreader.learning.patches import balanced, cut_out, generator, names
 from secondreader.learning.positions import Positions, of_masks, of_points
-from secondreader.learning.prepared import Prepared, prepared
+from secondreader.learning.prepared import Prepared, prepared_by
 from secondreader.methods.anomaly_cascade.config import NAME, Config
 from secondreader.methods.anomaly_cascade.losses import objective, suspicion
 from secondreader.methods.anomaly_cascade.network import UNet
@@ -126,25 +125,16 @@ class Patches:
         return where
 
 
-@dataclass(frozen=True)
-class _Preparation:
-    """`prepare` of one configuration; picklable."""
-
-    config: Config
-
-    def __call__(self, mammogram: Mammogram) -> tuple[np.ndarray, Frame] | None:
-        return prepare(mammogram, self.config)
-
-
 def patches(
     images: ImageSet,
     config: Config,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Patches:
     """Prepare a set's images, and say where patches may be cut."""
-    told = config.model_dump_json(include={"spacing_mm", "coarsest_mm", "depth"})
-    key = f"{NAME}/1/{hashlib.sha256(told.encode()).hexdigest()[:12]}"
-    ready = prepared(images, _Preparation(config), key, progress=progress)
+    ready = prepared_by(
+        images, prepare, config, name=f"{NAME}/1",
+        depends=("spacing_mm", "coarsest_mm", "depth"), progress=progress,
+    )  # fmt: skip
     centres, boxes, truth, ignored, free = [], [], [], [], []
     for index in range(len(ready)):
         pixels = ready.pixels(index)

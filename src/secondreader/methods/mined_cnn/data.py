@@ -6,35 +6,24 @@ memory-mapped images when a batch wants them, and never held.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from secondreader.domain import Frame, ImageSet, Mammogram, Mask
+from secondreader.domain import ImageSet, Mask
 from secondreader.learning import augment as moving
 from secondreader.learning.fit import Batch
 from secondreader.learning.patches import cut_out, names
 from secondreader.learning.positions import Positions, away_from, of_masks, of_points
-from secondreader.learning.prepared import Prepared, prepared
+from secondreader.learning.prepared import Prepared, prepared_by
 from secondreader.learning.sampling import balanced, generator
 from secondreader.methods.mined_cnn.config import NAME, Config
 from secondreader.methods.mined_cnn.network import WINDOW
 from secondreader.methods.mined_cnn.prepare import looked_at, prepare
 
 __all__ = ["Data", "augmented", "data", "middle"]
-
-
-@dataclass(frozen=True)
-class _Preparation:
-    """`prepare` of one configuration; picklable."""
-
-    config: Config
-
-    def __call__(self, mammogram: Mammogram) -> tuple[np.ndarray, Frame] | None:
-        return prepare(mammogram, self.config)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,11 +64,10 @@ def data(
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Data:
     """Prepare a set's images, and list their positions."""
-    told = config.model_dump_json(
-        include={"spacing_mm", "coarsest_mm", "stabilise", "background_mm"}
-    )
-    key = f"{NAME}/1/{hashlib.sha256(told.encode()).hexdigest()[:12]}"
-    ready = prepared(images, _Preparation(config), key, progress=progress)
+    ready = prepared_by(
+        images, prepare, config, name=f"{NAME}/1",
+        depends=("spacing_mm", "coarsest_mm", "stabilise", "background_mm"), progress=progress,
+    )  # fmt: skip
     centres, free = [], []
     for index in range(len(ready)):
         pixels = np.asarray(ready.pixels(index))

@@ -5,7 +5,6 @@ S1 and S10 are lists of places: no patch is ever written to disk.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +16,7 @@ from secondreader.learning import augment as moving
 from secondreader.learning.fit import Batch
 from secondreader.learning.patches import cut_out, names, whole
 from secondreader.learning.positions import Positions, of_where
-from secondreader.learning.prepared import Prepared, prepared
+from secondreader.learning.prepared import Prepared, prepared_by
 from secondreader.learning.sampling import balanced, generator
 from secondreader.methods.patch_to_image.config import NAME, Config
 from secondreader.methods.patch_to_image.network import CLASSES
@@ -26,25 +25,16 @@ from secondreader.methods.patch_to_image.prepare import draw_patches, prepare
 __all__ = ["Patches", "Whole", "augmented", "patches", "ready", "some_patients", "truth"]
 
 
-@dataclass(frozen=True)
-class _Preparation:
-    """`prepare` of one configuration; picklable."""
-
-    config: Config
-
-    def __call__(self, mammogram: Mammogram) -> tuple[np.ndarray, Frame] | None:
-        return prepare(mammogram, self.config)
-
-
 def ready(
     images: ImageSet,
     config: Config,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Prepared:
     """Prepare every image of a set once."""
-    told = config.model_dump_json(include={"size"})
-    key = f"{NAME}/1/{hashlib.sha256(told.encode()).hexdigest()[:12]}"
-    return prepared(images, _Preparation(config), key, progress=progress)
+    return prepared_by(
+        images, prepare, config, name=f"{NAME}/1",
+        depends=("size",), progress=progress,
+    )  # fmt: skip
 
 
 def some_patients(images: ImageSet, count: int | None, seed: int) -> ImageSet:

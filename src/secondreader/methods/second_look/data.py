@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ from secondreader.learning import augment as moving
 from secondreader.learning.fit import Batch
 from secondreader.learning.patches import cut_out, names, whole
 from secondreader.learning.positions import Positions, of_where
-from secondreader.learning.prepared import Prepared, prepared
+from secondreader.learning.prepared import Prepared, prepared_by
 from secondreader.learning.sampling import balanced, generator
 from secondreader.learning.targets import edges_of
 from secondreader.methods.second_look.config import NAME, Config
@@ -40,25 +39,16 @@ def prepare(mammogram: Mammogram, config: Config) -> tuple[np.ndarray, Frame] | 
     return None if made is None else (made[0].astype(np.float16), made[1])
 
 
-@dataclass(frozen=True)
-class _Preparation:
-    """`prepare` of one configuration; picklable."""
-
-    config: Config
-
-    def __call__(self, mammogram: Mammogram) -> tuple[np.ndarray, Frame] | None:
-        return prepare(mammogram, self.config)
-
-
 def ready(
     images: ImageSet,
     config: Config,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Prepared:
     """Prepare every image of a set once."""
-    told = config.model_dump_json(include={"size"})
-    key = f"{NAME}/1/{hashlib.sha256(told.encode()).hexdigest()[:12]}"
-    return prepared(images, _Preparation(config), key, progress=progress)
+    return prepared_by(
+        images, prepare, config, name=f"{NAME}/1",
+        depends=("size",), progress=progress,
+    )  # fmt: skip
 
 
 def class_of(lesion: Lesion) -> int | None:

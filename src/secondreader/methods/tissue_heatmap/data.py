@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,12 +11,12 @@ from scipy import ndimage
 from skimage.transform import resize
 
 from secondreader import geometry
-from secondreader.domain import Frame, ImageSet, Kind, Lesion, Mammogram, Pathology, View
+from secondreader.domain import ImageSet, Kind, Lesion, Pathology, View
 from secondreader.learning import augment as moving
 from secondreader.learning.fit import Batch
 from secondreader.learning.patches import cut_out, names
 from secondreader.learning.positions import Positions, of_where
-from secondreader.learning.prepared import Prepared, prepared
+from secondreader.learning.prepared import Prepared, prepared_by
 from secondreader.learning.sampling import balanced, generator
 from secondreader.methods.tissue_heatmap.config import NAME, Config
 from secondreader.methods.tissue_heatmap.network import PLACES
@@ -32,25 +31,16 @@ KINDS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _Preparation:
-    """`prepare` of one configuration; picklable."""
-
-    config: Config
-
-    def __call__(self, mammogram: Mammogram) -> tuple[np.ndarray, Frame] | None:
-        return prepare(mammogram, self.config)
-
-
 def ready(
     images: ImageSet,
     config: Config,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Prepared:
     """Prepare every image of a set once."""
-    told = config.model_dump_json(include={"spacing_mm", "coarsest_mm", "canvas_mm"})
-    key = f"{NAME}/1/{hashlib.sha256(told.encode()).hexdigest()[:12]}"
-    return prepared(images, _Preparation(config), key, progress=progress)
+    return prepared_by(
+        images, prepare, config, name=f"{NAME}/1",
+        depends=("spacing_mm", "coarsest_mm", "canvas_mm"), progress=progress,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
