@@ -129,8 +129,7 @@ class Images:
 
     def __init__(self, malignant):
         self.records = [
-            ImageRecord("d", None, str(i), f"p{i}", f"e{i}", None, None, malignant=m)
-            for i, m in enumerate(malignant)
+            ImageRecord("d", str(i), f"p{i}", f"e{i}", malignant=m) for i, m in enumerate(malignant)
         ]
 
     def open(self, record):
