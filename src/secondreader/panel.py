@@ -185,7 +185,7 @@ def load(model_dir: Path | None) -> Panel:
     """
     if model_dir is None:
         raise SecondReaderError(
-            "--model: got panel, which has no members of its own, expected a model folder; make one "
+            "--model: got panel, which has no weights of its own but its members', expected a model folder; make one "
             'with: secondreader train panel --set members=\'["RUN","RUN2"]\''
         )
     config, _ = load_model_folder(model_dir, NAME, Config)

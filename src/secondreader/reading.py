@@ -65,7 +65,9 @@ def load_models(names: Sequence[str], at: str | None = None) -> tuple[Model, ...
     models = tuple(load_model(name, at) for name in names)
     alike = {m.name for m in models if sum(m.name == other.name for other in models) > 1}
     models = tuple(
-        replace(model, name=f"{model.name}:{_run_name(name)}") if model.name in alike else model
+        replace(model, name=f"{model.name}:{_run_name(name)}")
+        if model.name in alike and _model_folder(name) is not None
+        else model
         for name, model in zip(names, models, strict=True)
     )
     twice = {m.name for m in models if sum(m.name == other.name for other in models) > 1}

@@ -176,7 +176,7 @@ def test_settings_are_parsed_by_field_and_checked():
 def test_every_preset_of_every_method_resolves_and_says_what_to_expect():
     from secondreader.methods import METHODS, WITHOUT_WEIGHTS, method
 
-    for name in set(METHODS) - set(WITHOUT_WEIGHTS):
+    for name in set(METHODS) - set(WITHOUT_WEIGHTS) - {"panel"}:  # which has members instead
         found = presets(METHODS[name])
         assert {"smoke", "cpu"} <= set(found)
         for preset, header in found.items():
