@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,8 @@ from torch import nn
 
 from secondreader.learning.folding import folded
 from secondreader.learning.hardware import Hardware, device
-from secondreader.learning.run_folder import write_whole
+from secondreader.learning.kept import kept_arrays
+from secondreader.learning.sharing import gathered, own_share
 from secondreader.methods.anomaly_cascade.config import Config
 from secondreader.methods.anomaly_cascade.maps import Patches
 from secondreader.methods.anomaly_cascade.proposals import (
@@ -31,6 +31,7 @@ RATES = (5, 10, 15, 20, 30)
 _HIT_MM = 1.0  # section 4.4
 _LEAST = (1, 2, 3, 5)  # pixels of a component that are tried
 _LEVELS = 8  # thresholds that are tried
+_Sparse = tuple[tuple[int, int], np.ndarray, np.ndarray]
 _FEWEST, _HELD = 20, 40_000  # pixels an image above the highest threshold, and that are held
 
 
@@ -69,23 +70,15 @@ def candidates(
     """
     where = device(hardware)
     network = folded(network).to(where)
-    found, scores = [], []
-    for index in range(len(own.images)):
-        file = folder / f"{index:06d}.npy"
-        if file.is_file():
-            rows = np.load(file, allow_pickle=False)
-        else:
-            pixels = own.images.pixels(index)
-            suspicious = suspicion_map(network, pixels, config, where)
-            at, score = proposals(suspicious, looked_at(pixels, config), config)
-            rows = np.column_stack([at, score])
-            stream = io.BytesIO()
-            np.save(stream, rows, allow_pickle=False)
-            write_whole(file, stream.getvalue())
-        found.append(rows[:, :2])
-        scores.append(rows[:, 2])
-        progress(index + 1, len(own.images))
-    return Candidates(tuple(found), tuple(scores))
+
+    def proposed(index: int) -> np.ndarray:
+        pixels = own.images.pixels(index)
+        suspicious = suspicion_map(network, pixels, config, where)
+        at, score = proposals(suspicious, looked_at(pixels, config), config)
+        return np.column_stack([at, score])
+
+    rows = kept_arrays(folder, len(own.images), proposed, progress)
+    return Candidates(tuple(r[:, :2] for r in rows), tuple(r[:, 2] for r in rows))
 
 
 def recalls(
@@ -154,16 +147,18 @@ def best_cut(
     """
     where = device(hardware)
     network = folded(network).to(where)
-    kept: list[tuple[tuple[int, int], np.ndarray, np.ndarray]] = []
-    for index in range(len(held.images)):
+    found: list[_Sparse] = []
+    shares = own_share(range(len(held.images)))
+    for done, index in enumerate(shares, 1):
         pixels = held.images.pixels(index)
         suspicious = suspicion_map(network, pixels, config, where)
         suspicious[~looked_at(pixels, config)] = 0
         flat = suspicious.ravel()
         # Only what may ever lie above a threshold is held, a few hundred kilobytes an image.
         at = np.argpartition(flat, -_HELD)[-_HELD:] if flat.size > _HELD else np.arange(flat.size)
-        kept.append(((suspicious.shape[0], suspicious.shape[1]), at.astype(np.int32), flat[at]))
-        progress(index + 1, len(held.images))
+        found.append(((suspicious.shape[0], suspicious.shape[1]), at.astype(np.int32), flat[at]))
+        progress(done, len(shares))
+    kept = gathered(found)
     every = np.sort(np.concatenate([values for _, _, values in kept]))[::-1]
     ranks = (np.geomspace(_FEWEST, _HELD / 2, _LEVELS) * len(kept)).astype(int)
     levels = {float(v) for v in every[np.minimum(ranks, len(every) - 1)] if v > 0} | {config.cut}
@@ -173,7 +168,7 @@ def best_cut(
 
 
 def _tried(
-    kept: Sequence[tuple[tuple[int, int], np.ndarray, np.ndarray]],
+    kept: Sequence[_Sparse],
     level: float,
     held: Patches,
     config: Config,

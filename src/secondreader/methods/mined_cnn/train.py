@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -18,9 +17,9 @@ from secondreader.learning.cost import Cost, step_cost
 from secondreader.learning.fit import Batch, FitSettings, fit
 from secondreader.learning.hardware import Hardware, device, first_process
 from secondreader.learning.initial import initialise
+from secondreader.learning.kept import kept_arrays
 from secondreader.learning.model_folder import save_model
 from secondreader.learning.positions import Positions, draw, of_where
-from secondreader.learning.run_folder import write_whole
 from secondreader.learning.sampling import hardest_in_maps
 from secondreader.learning.watching import bar
 from secondreader.methods.mined_cnn.cascade import Node, cascade_arrays, fit_cascade, scores
@@ -128,19 +127,15 @@ def _mined(
 ) -> Positions:
     """Return the hardest negatives of each training image, kept image by image."""
     reading = quick(network).to(device(hardware))
-    found = [np.zeros((0, 3), np.int64)]
+
+    def hard(index: int) -> np.ndarray:
+        known = everywhere(reading, np.asarray(own.images.pixels(index)))
+        found, _ = hardest_in_maps([(index, known)], own.negative, config.mined)
+        return found.at(np.arange(len(found)))
+
     with bar("mining hard negatives", hardware) as progress:
-        for index in range(len(own.images)):
-            file = folder / f"{index:06d}.npy"
-            if not file.is_file():
-                known = everywhere(reading, np.asarray(own.images.pixels(index)))
-                hard, _ = hardest_in_maps([(index, known)], own.negative, config.mined)
-                stream = io.BytesIO()
-                np.save(stream, hard.at(np.arange(len(hard))), allow_pickle=False)
-                write_whole(file, stream.getvalue())
-            found.append(np.load(file, allow_pickle=False))
-            progress(index + 1, len(own.images))
-    return of_where(np.concatenate(found))
+        rows = kept_arrays(folder, len(own.images), hard, progress)
+    return of_where(np.concatenate([np.zeros((0, 3), np.int64), *rows]))
 
 
 def _threshold(network: nn.Sequential, held: Data, config: Config) -> float:

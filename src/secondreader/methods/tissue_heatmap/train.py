@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -19,9 +18,9 @@ from secondreader.learning.cost import Cost, step_cost
 from secondreader.learning.fit import Batch, fit
 from secondreader.learning.hardware import Hardware, device, first_process
 from secondreader.learning.initial import initialise
+from secondreader.learning.kept import kept_arrays
 from secondreader.learning.model_folder import save_model
 from secondreader.learning.prepared import Prepared
-from secondreader.learning.run_folder import write_whole
 from secondreader.learning.sampling import generator
 from secondreader.learning.watching import bar
 from secondreader.methods.tissue_heatmap.config import NAME, Config
@@ -158,18 +157,15 @@ def _told(
 ) -> _Told:
     """Ask the tissue classifier about every image, each kept in a file."""
     network.to(device(hardware)).eval()
-    local, breast = [], []
+
+    def asked(index: int) -> np.ndarray:
+        return answers(network, np.asarray(images.pixels(index)), config)
+
     with bar("reading tissue", hardware) as progress:
-        for index in range(len(images)):
-            pixels = np.asarray(images.pixels(index))
-            file = folder / f"{index:06d}.npy"
-            if not file.is_file():
-                stream = io.BytesIO()
-                np.save(stream, answers(network, pixels, config), allow_pickle=False)
-                write_whole(file, stream.getvalue())
-            local.append(np.load(file, allow_pickle=False))
-            breast.append(inside(pixels, config, local[-1].shape))
-            progress(index + 1, len(images))
+        local = kept_arrays(folder, len(images), asked, progress)
+    breast = [
+        inside(np.asarray(images.pixels(i)), config, found.shape) for i, found in enumerate(local)
+    ]
     truth = [np.nan if r.malignant is None else float(r.malignant) for r in images.records]
     return _Told(tuple(local), tuple(breast), np.array(truth, np.float32))
 

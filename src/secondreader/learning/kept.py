@@ -1,0 +1,46 @@
+"""What takes long to make for every image of a set: dealt over processes, kept as soon as it is made."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from secondreader.learning.run_folder import write_whole
+from secondreader.learning.sharing import gathered, own_share
+
+__all__ = ["kept_arrays"]
+
+
+def kept_arrays(
+    folder: Path,
+    count: int,
+    make: Callable[[int], np.ndarray],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[np.ndarray]:
+    """Return an array for each image; what lies in the folder is not made again.
+
+    Parameters
+    ----------
+    folder
+        Of a file an image, whole or not there.
+    count
+        How many images.
+    make
+        Makes the array of an image from its number. Of several processes each makes its share.
+    progress
+        Called with the images that this process has done, and all of its own.
+    """
+    own = own_share(range(count))
+    found = []
+    for done, index in enumerate(own, 1):
+        file = folder / f"{index:06d}.npy"
+        if not file.is_file():
+            stream = io.BytesIO()
+            np.save(stream, make(index), allow_pickle=False)
+            write_whole(file, stream.getvalue())
+        found.append(np.load(file, allow_pickle=False))
+        progress(done, len(own))
+    return gathered(found)
