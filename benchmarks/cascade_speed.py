@@ -109,6 +109,7 @@ def main() -> None:
     with torch.inference_mode():
         told = measured(view, config, unet, second, asked.widths)
     told["peak megabytes"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    told["table"] = table(told)
     text = json.dumps(told, indent=1)
     print(text)
     if asked.out:
@@ -158,6 +159,30 @@ def measured(view: Mammogram, config: Config, unet, second, widths: list[int]) -
         },
         "layers": [{k: v if isinstance(v, str) else round(v, 4) for k, v in layer.items()} for layer in each],
     }  # fmt: skip
+
+
+def table(told: dict) -> list[list[str]]:
+    """Return what a README shows."""
+    machine, view, parts = told["machine"], told["view"], told["seconds"]
+    whole = told["network on a tile of 1024 x 1024"]
+    worst = max(told["layers"], key=lambda layer: layer["seconds"] - layer["floor"])
+    each = ", ".join(f"{name} {took:.2f}" for name, took in parts.items() if name != "in all")
+    return [
+        ["what", "measured"],
+        ["this machine, on " + f"{machine['threads']} threads",
+         f"{machine['GFLOP/s float32']:.0f} GFLOP/s in float32, {machine['GFLOP/s bfloat16']:.0f} in "
+         f"bfloat16, {machine['GB/s']:.1f} GB/s"],
+        [f"a view of {view['pixels'][1]} x {view['pixels'][0]}, read at {view['pitch']:g} mm, "
+         f"{view['breast pixels'] / 1e6:.2f} million pixels of breast",
+         f"{parts['in all']:.2f} s: {each}; peak {told['peak megabytes']} MB"],
+        [f"the network of width {view['width']} on 1024 x 1024",
+         f"{whole['seconds']:.3f} s, {whole['ratio']:.2f} x the roofline"],
+        ["the same without folding, in bfloat16",
+         f"{whole['not folded, in times of that']:.1f} x, {whole['bfloat16, in times of that']:.2f} x its time"],
+        ["the layer that loses most", f"{worst['layer']}, {worst['ratio']:.1f} x its floor"],
+        ["widths " + ", ".join(told["widths, seconds of that tile"]),
+         ", ".join(f"{v:.2f} s" for v in told["widths, seconds of that tile"].values())],
+    ]  # fmt: skip
 
 
 if __name__ == "__main__":
