@@ -1,6 +1,7 @@
 """A page holds what it should, escapes what is hostile, and stays small whatever it is given."""
 
 import base64
+import dataclasses
 import re
 import zlib
 
@@ -195,3 +196,19 @@ def test_the_index_of_thousands_of_exams_is_written_piece_by_piece():
         assert "<script>alert" not in piece
     assert longest < 20_000
     assert total > 3000 * 100
+
+
+def test_with_two_models_each_finding_says_whose_it_is_and_with_one_none_does():
+    mammogram = image()
+    view = read(mammogram)
+    (own,) = view.detections
+    both = dataclasses.replace(view, detections=(own, dataclasses.replace(own, model="other & co")))
+
+    def shown(found):
+        reading = ExamReading("E", None, (), (), (found,))
+        pixels = [report.view_pixels(mammogram, found, 1)]
+        text = report.exam_page(report.exam_form(reading, {}), pixels, header=HEADER)
+        return re.findall(r'mass(?: <span class="soft">([^<]*)</span>)?</td>', text)
+
+    assert sorted(shown(both)) == ["m", "other &amp; co"]
+    assert shown(view) == [""]

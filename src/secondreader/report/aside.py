@@ -38,14 +38,17 @@ def findings_table(
 ) -> str:
     """Return the findings, a row each, with the button that shows it."""
     rows = []
+    # Scores of two models are on two scales: whose they are must be said.
+    several = len({exam.images[i].detections[j].model for i, j in numbers}) > 1
     for (i, j), number in numbers.items():
         image, d = exam.images[i], exam.images[i].detections[j]
+        whose = f' <span class="soft">{text(d.model)}</span>' if several else ""
         size = "–" if d.diameter_mm is None else f"{d.diameter_mm:.1f} mm"
         sure = "–" if d.probability is None else f"{d.probability:.1%}"
         link = f' <span class="soft">linked {text(d.link)}</span>' if d.link else ""
         rows.append(
             f'<tr data-finding="{number}"><td><button aria-label="Show finding {number}">{number}'
-            f"</button></td><td>{text(_KINDS[d.kind])}{link}</td>{_place_cell(image)}"
+            f"</button></td><td>{text(_KINDS[d.kind])}{whose}{link}</td>{_place_cell(image)}"
             f'<td class="number">{size}</td><td class="number">{d.score:.3g}</td>'
             f'<td class="number">{sure}</td></tr>'
         )
