@@ -193,7 +193,7 @@ class _Measured:
         self.data, self.out, self.resamples, self.quiet = data, out, resamples, quiet
         self.hardware = hardware
 
-    def __call__(self, recipe: Recipe, models: Sequence[Path | str]) -> Metrics:
+    def __call__(self, recipe: Recipe, models: Sequence[Path | str], groups: bool) -> Metrics:
         from secondreader import pipeline
 
         wanted = [text for text in self.data if text.partition("=")[0] in recipe.data]
@@ -222,6 +222,7 @@ class _Measured:
                 self.out / "evaluations" / name,
                 split=recipe.split or "all",
                 resamples=self.resamples,
+                groups=groups,
                 on_read=lambda done, total: show(f"reading {name}", done, total),
             )
 

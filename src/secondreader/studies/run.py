@@ -36,8 +36,8 @@ class Train(Protocol):
 class Evaluate(Protocol):
     """Measures models by a recipe: its readers in order, then the model it is put against."""
 
-    def __call__(self, recipe: Recipe, models: Sequence[Path | str]) -> Metrics:
-        """Return the metrics; `models` is one, or one and its rival."""
+    def __call__(self, recipe: Recipe, models: Sequence[Path | str], groups: bool) -> Metrics:
+        """Return the metrics, of subgroups too if wanted; `models` is one, or one and its rival."""
         ...
 
 
@@ -169,12 +169,14 @@ def reproduce(
             continue
         home = runs / study.name / row.key
         if row.key in done:
-            models[row.key] = home / "model" if recipe.trains else recipe.method
+            models[row.key] = home / "model" if recipe.trains else _untrained(recipe, models)
             yield Outcome(row.key, "stored")
             continue
         begun = time.monotonic()
         models[row.key] = _trained(recipe, home, models, train)
-        metrics = evaluate(recipe, _models(row.key, recipe, models))
+        # Subgroups take minutes, and few tables have any.
+        groups = any(c.measure is not None and c.measure.group for c in row.cells.values())
+        metrics = evaluate(recipe, _models(row.key, recipe, models), groups)
         hours = (time.monotonic() - begun) / 3600
         value = _value(study, row, metrics, data) | {
             "identity": _identity(recipe, data),
@@ -209,6 +211,8 @@ def _done(
         if recipe is None or recipe.why_not(built):
             continue
         held = before.get(row.key, {}).get("identity") == _identity(recipe, data)
+        if row.key in needed and not recipe.trains:
+            needed.update(recipe.needs())  # its model is another row's
         there = not recipe.trains or (homes / row.key / "model").is_dir()
         if held and (there or row.key not in needed):
             done.add(row.key)
@@ -221,12 +225,17 @@ def _trained(
     recipe: Recipe, home: Path, models: Mapping[str, Path | str], train: Train
 ) -> Path | str:
     if not recipe.trains:
-        return recipe.method
+        return _untrained(recipe, models)
     if recipe.members:
         members = json.dumps([str(models[m]) for m in recipe.members])
         recipe = replace(recipe, settings={**recipe.settings, "members": members})
     start = models.get(recipe.start)
     return train(recipe, home, Path(start) if start is not None else None)
+
+
+def _untrained(recipe: Recipe, models: Mapping[str, Path | str]) -> Path | str:
+    """Return the model of the row it starts from as it is, or a method that has no weights."""
+    return models[recipe.start] if recipe.start else recipe.method
 
 
 def _models(key: str, recipe: Recipe, models: Mapping[str, Path | str]) -> list[Path | str]:

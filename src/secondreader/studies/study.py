@@ -101,7 +101,7 @@ class Recipe:
     data, split
         The data sets' names and the split that the paper used, as near as they can be had.
     start
-        The row whose model training starts from.
+        The row whose model training starts from; without training, the row whose model this is.
     members
         The rows whose models a panel is made of.
     against
