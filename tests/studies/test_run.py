@@ -237,7 +237,7 @@ def test_a_difference_is_found_whichever_way_round_it_was_compared(tmp_path):
     c = Comparison("cascade", "cnn", "position", "mean_sensitivity_fpf_0_0.1", -0.1, -0.15, -0.05,
                    0.001, 0.001, "paired patient bootstrap")  # fmt: skip
     lab = Lab()
-    lab.evaluate = lambda recipe, models: metrics((), (c, replace(c, group="vendor=ge", low=-0.2, high=0.1)),
+    lab.evaluate = lambda recipe, models, groups: metrics((), (c, replace(c, group="vendor=ge", low=-0.2, high=0.1)),
                                                   ("cnn", "cascade"))  # fmt: skip
     rows = chosen(mordang, None, ["comparison-all", "comparison-ge", "comparison-hologic"])
     go(tmp_path, mordang, rows, lab, data=Data(("phantom",), "p"))
