@@ -56,8 +56,7 @@ def main() -> None:
         if made is None:
             continue
         pixels, frame = made
-        shape = (pixels.shape[0], pixels.shape[1])
-        truth, _, _ = reader.config.truth(on_grid(record.lesions, frame), shape)
+        truth, _, _ = reader.config.truth(on_grid(record.lesions, frame), pixels)
         suspicious = suspicion_map(reader.networks["unet"], pixels, reader.config)
         proposed, _ = proposals(suspicious, looked_at(pixels, reader.config), reader.config)
         final, scores, _ = reader.points(pixels)

@@ -215,16 +215,25 @@ class _Measured:
                     on_note=say,
                 )
             )
+        # What another row's model was read for already is not read again.
+        readings = [self._readings(m, recipe) for m in rivals if isinstance(m, Path)]
+        there = [file for file in readings if file.is_file()]
+        models = [*read, *(rivals if len(there) < len(rivals) else ())]
         with progress("images", self.quiet) as show:
             return pipeline.evaluate(
-                [str(model) for model in [*read, *rivals]],
+                [str(model) for model in models],
                 wanted,
                 self.out / "evaluations" / name,
                 split=recipe.split or "all",
+                readings=there if len(there) == len(rivals) else (),
                 resamples=self.resamples,
                 groups=groups,
                 on_read=lambda done, total: show(f"reading {name}", done, total),
             )
+
+    def _readings(self, model: Path, recipe: Recipe) -> Path:
+        folder = "-".join([model.parent.name, *recipe.data])
+        return self.out / "evaluations" / folder / "readings.jsonl"
 
 
 class _Trained:

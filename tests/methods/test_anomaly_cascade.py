@@ -142,7 +142,7 @@ def test_truth_keeps_small_calcifications_ignores_large_ones_and_takes_vessels_f
             Lesion("m", Kind.MASS, Circle(3, 3, 2)),
             lesion(None),
         ],
-        (40, 40),
+        np.ones((40, 40), np.float16),
     )
     assert len(centres) == 2
     found = {tuple(p) for p in np.concatenate(pixels).tolist()}

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
+from scipy import ndimage
 
 from secondreader import geometry
-from secondreader.domain import Kind, Lesion, Mask, Pathology
+from secondreader.domain import Kind, Lesion, Mask, Pathology, Point
 
-__all__ = ["truth_pixels"]
+__all__ = ["segmented", "truth_pixels", "without_outlines"]
+
+_PEAK_MM = 0.3  # a mark may lie so far from the brightest pixel of what it marks
+_NOISES = 2.0  # a peak must stand so far out of its surroundings, in their spread
 
 
 def truth_pixels(
@@ -19,6 +24,7 @@ def truth_pixels(
     spacing_mm: float,
     largest_mm: float,
     point_mm: float,
+    image: np.ndarray | None = None,
 ) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
     """Return what is known of the pixels of a prepared image.
 
@@ -37,6 +43,9 @@ def truth_pixels(
         Larger calcifications count for nothing.
     point_mm
         Diameter of the disc that a truth without an outline becomes.
+    image
+        The prepared image, (rows, cols): with it, a truth without an outline becomes what
+        `segmented` finds at it.
 
     Returns
     -------
@@ -53,6 +62,9 @@ def truth_pixels(
         if lesion.pathology is Pathology.BENIGN_WITHOUT_CALLBACK:
             continue
         covered = _covered(lesion, shape, point_mm / spacing_mm)
+        if image is not None and not isinstance(lesion.region, Mask) and len(covered):
+            row, col = geometry.centre(lesion.region)
+            covered = segmented(image, row, col, spacing_mm, largest_mm, otherwise=covered)
         if not len(covered):
             continue
         if (lesion.diameter_mm or 0.0) > largest_mm:
@@ -66,6 +78,75 @@ def truth_pixels(
         own,
         np.concatenate(ignored) if ignored else none,
     )
+
+
+def without_outlines(lesions: Sequence[Lesion]) -> tuple[Lesion, ...]:
+    """Return lesions whose outlines are forgotten: each region becomes its middle, a point."""
+    return tuple(
+        lesion
+        if lesion.region is None or lesion.kind is not Kind.MICROCALCIFICATION
+        else replace(lesion, region=Point(*geometry.centre(lesion.region)))
+        for lesion in lesions
+    )
+
+
+def segmented(
+    image: np.ndarray,
+    row: float,
+    col: float,
+    spacing_mm: float,
+    largest_mm: float,
+    *,
+    otherwise: np.ndarray,
+) -> np.ndarray:
+    """Return the pixels of a calcification that is known by a point only.
+
+    The brightest pixel near the point, and all that is connected with it, not further from it than
+    half of the largest size, and nearer to its brightness than to that of the surroundings.
+
+    Parameters
+    ----------
+    image
+        (rows, cols) prepared image.
+    row, col
+        The point, in pixels of the image.
+    spacing_mm
+        Of the image.
+    largest_mm
+        Of a calcification, across.
+    otherwise
+        (n, 2) int32: returned where nothing stands out.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n, 2) int32.
+    """
+    reach = max(round(largest_mm / 2 / spacing_mm), 1)
+    r0, c0 = max(round(row) - 2 * reach, 0), max(round(col) - 2 * reach, 0)
+    window = np.asarray(
+        image[r0 : round(row) + 2 * reach + 1, c0 : round(col) + 2 * reach + 1], np.float32
+    )
+    if not window.size:
+        return otherwise
+    smooth = ndimage.gaussian_filter(window, 0.5)
+    rows, cols = np.indices(window.shape)
+    near = np.hypot(rows + r0 - row, cols + c0 - col) <= max(_PEAK_MM / spacing_mm, 1)
+    if not near.any():
+        return otherwise
+    peak = np.unravel_index(np.argmax(np.where(near, smooth, -np.inf)), window.shape)
+    apart = np.hypot(rows - peak[0], cols - peak[1])
+    # Around it, and of the breast: background is 0.
+    around = smooth[(apart > reach) & (window > 0)]
+    if around.size < reach:
+        return otherwise
+    base = float(np.median(around))
+    spread = float(np.median(np.abs(around - base))) * 1.4826  # of a normal distribution
+    height = float(smooth[peak]) - base
+    if height <= max(_NOISES * spread, 1e-6):
+        return otherwise
+    labels, _ = ndimage.label((smooth > base + height / 2) & (apart <= reach), np.ones((3, 3)))
+    return np.asarray(np.argwhere(labels == labels[peak]) + (r0, c0), np.int32)
 
 
 def _covered(lesion: Lesion, shape: tuple[int, int], across: float) -> np.ndarray:

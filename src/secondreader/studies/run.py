@@ -298,7 +298,8 @@ def _cell(cell: Cell, recipe: Recipe, metrics: Metrics) -> dict[str, Any]:
 
 def _difference(wanted: Measure, reader: str, rival: str, metrics: Metrics) -> dict[str, Any]:
     for c in metrics.comparisons:
-        if (c.name, c.group) == (wanted.figure, wanted.group) and wanted.level in ("", c.level):
+        same = (c.name, c.group) == (wanted.figure, wanted.group)
+        if same and wanted.level in ("", c.level) and wanted.hit_rule in ("", c.hit_rule):
             told = {"method": c.method, "p": c.p, "note": c.note}
             if (c.a, c.b) == (reader, rival):
                 return {"value": c.value, "low": c.low, "high": c.high, **told}

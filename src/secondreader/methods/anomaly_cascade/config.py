@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from secondreader.domain import Lesion
 from secondreader.learning.augment import AugmentSettings
-from secondreader.learning.calcifications import truth_pixels
+from secondreader.learning.calcifications import truth_pixels, without_outlines
 from secondreader.learning.fit import FitSettings
 
 __all__ = ["NAME", "BoxSettings", "Config"]
@@ -91,6 +91,10 @@ class Config(BaseModel):
     point_mm: float = Field(
         default=0.5, gt=0
     )  # ours: the disc that a truth without outline becomes
+    # Ours, the paper is silent on how its points become masks: what a truth without an outline
+    # becomes, the disc or what `segmented` finds at it; and whether outlines that are there are used.
+    points: Literal["disc", "segment"] = "disc"
+    outlines: bool = True
     # Of a proposal and of its smallest component; None: chosen on validation images, as the paper
     # must have done, which only hints at r > β (section 3.1.2).
     threshold: float | None = Field(default=None, gt=0)
@@ -158,13 +162,14 @@ class Config(BaseModel):
         return 0.5 if self.objective == "cross_entropy" else self.beta
 
     def truth(
-        self, lesions: Sequence[Lesion], shape: tuple[int, int]
+        self, lesions: Sequence[Lesion], image: np.ndarray
     ) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
-        """Return what `truth_pixels` says under these settings."""
+        """Return what `truth_pixels` says of a prepared image under these settings."""
         return truth_pixels(
-            lesions,
-            shape,
+            lesions if self.outlines else without_outlines(lesions),
+            (image.shape[0], image.shape[1]),
             spacing_mm=self.spacing_mm,
             largest_mm=self.largest_mm,
             point_mm=self.point_mm,
+            image=image if self.points == "segment" else None,
         )

@@ -138,8 +138,7 @@ def patches(
     centres, boxes, truth, ignored, free = [], [], [], [], []
     for index in range(len(ready)):
         pixels = ready.pixels(index)
-        shape = (pixels.shape[0], pixels.shape[1])
-        middles, each, other = config.truth(ready.lesions[index], shape)
+        middles, each, other = config.truth(ready.lesions[index], pixels)
         own = np.concatenate([np.zeros((0, 2), np.int32), *each])
         centres.append(middles)
         boxes.append(np.array([[*p.min(axis=0), *p.max(axis=0)] for p in each]).reshape(-1, 4))
