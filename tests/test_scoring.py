@@ -174,3 +174,22 @@ def test_a_study_is_run_stored_and_not_run_again(film_exams, tmp_path):
     again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "spot-filter-phantom: stored" in again.stderr
     assert again.stdout == first.stdout
+
+
+def test_what_a_reader_measures_of_itself_stands_among_the_figures(
+    evaluated, film_exams, monkeypatch
+):
+    from secondreader.evaluation.means import mean_figures
+    from secondreader.methods.spot_filter import SpotFilter
+
+    def own_figures(self, parts, part, *, reader, resamples, seed):
+        women = [record.patient_id for record in parts[part].records]
+        known = {"reader": reader, "level": "patch", "resamples": resamples, "seed": seed}
+        return mean_figures({"accuracy": [1.0] * len(women)}, women, **known), []
+
+    monkeypatch.setattr(SpotFilter, "own_figures", own_figures, raising=False)
+    out, _ = evaluated
+    metrics = pipeline.evaluate(["spot_filter"], [f"phantom={film_exams}"], out, **QUICK)
+    got = metrics.figure("accuracy", "spot_filter", level="patch")
+    assert got.value == 1.0 and got.patients == metrics.data[0]["patients"]
+    assert '"accuracy"' in (out / "metrics.json").read_text()

@@ -232,14 +232,16 @@ def evaluate(
     files = [Path(file) for file in readings]
     if models:
         files.insert(0, scoring.read_records(chosen, models, folder, at=at, progress=on_read))
+    loaded = load_models(models, at) if models else ()
     metrics, readers = scoring.measure_readings(
         chosen,
         files,
         ratings=[Path(table) for table in ratings],
-        models=load_models(models, at) if models else (),
+        models=loaded,
         resamples=resamples,
         groups=groups,
     )
+    metrics = scoring.own_figures(metrics, sources, split, part, loaded)
     scoring.write_figures(folder, chosen, metrics, readers)
     return metrics
 

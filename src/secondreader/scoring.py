@@ -44,6 +44,7 @@ __all__ = [
     "Chosen",
     "choose",
     "measure_readings",
+    "own_figures",
     "read_records",
     "scored",
     "write_figures",
@@ -208,6 +209,39 @@ def scored(chosen: Chosen, file: Path) -> list[Readings]:
     header, exams = _readings(file)
     inputs = chosen.datasets if header.inputs == chosen.datasets else None
     return [join(chosen.records, exams, model.name, inputs=inputs) for model in header.models]
+
+
+def own_figures(
+    metrics: Metrics,
+    sources: Sequence[Records],
+    split: str,
+    part: Part,
+    models: Sequence[Model],
+) -> Metrics:
+    """Add what readers measure of themselves that no reading tells, such as of patches.
+
+    Parameters
+    ----------
+    metrics
+        What was measured of their readings.
+    sources, split, part
+        The data, as `choose` was told; a reader may ask for the other parts too.
+    models
+        Those whose reader has ``own_figures`` add to it.
+    """
+    telling = [m for m in models if hasattr(m.reader, "own_figures")]
+    if not telling:
+        return metrics
+    whole = images_of(sources)
+    divided = {part: whole.records} if split == "all" else divide_sets(sources, split)
+    parts = {name: whole.part(records) for name, records in divided.items()}
+    drawn = {name: int(metrics.interval[name]) for name in ("resamples", "seed")}
+    figures, curves = list(metrics.figures), list(metrics.curves)
+    for model in telling:
+        got = model.reader.own_figures(parts, part, reader=model.name, **drawn)  # type: ignore[attr-defined]
+        figures += got[0]
+        curves += got[1]
+    return replace(metrics, figures=tuple(figures), curves=tuple(curves))
 
 
 def write_figures(out: Path, chosen: Chosen, metrics: Metrics, readers: Sequence[Readings]) -> None:

@@ -48,7 +48,8 @@ class Figure:
     Parameters
     ----------
     reader, level, name
-        Whose figure of what: level is image, breast, exam, patient, position, lesion or region.
+        Whose figure of what: level is image, breast, exam, patient, position, lesion, region, or what a
+        reader measures of itself, such as patch.
     value, low, high
         ``None`` where there is none; `note` then says why.
     method

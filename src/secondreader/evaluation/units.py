@@ -37,7 +37,7 @@ class Units:
         How many units were left out, by reason.
     """
 
-    level: Level | Literal["position"]
+    level: Level | Literal["position", "patch"]
     keys: tuple[str, ...]
     labels: np.ndarray
     scores: np.ndarray
@@ -59,11 +59,16 @@ class Units:
         )
 
 
-def positions(scores: np.ndarray, labels: np.ndarray, patients: Sequence[str]) -> Units:
-    """Return units for a method that scores image positions (n,), each of a patient (n,)."""
+def positions(
+    scores: np.ndarray,
+    labels: np.ndarray,
+    patients: Sequence[str],
+    level: Literal["position", "patch"] = "position",
+) -> Units:
+    """Return units for a method that scores image positions or patches (n,), each of a patient (n,)."""
     names, index = np.unique(np.asarray(patients), return_inverse=True)
     yes = np.asarray(labels, bool)
-    return Units("position", (), yes, np.asarray(scores, np.float64), index, names.size, {})
+    return Units(level, (), yes, np.asarray(scores, np.float64), index, names.size, {})
 
 
 def patient_index(images: Iterable[ScoredImage]) -> dict[str, int]:
