@@ -337,7 +337,11 @@ def crop_to_mask(
 
 
 def breast_within(
-    pixels: np.ndarray, spacing_mm: tuple[float, float] | None, size: tuple[int, int]
+    pixels: np.ndarray,
+    spacing_mm: tuple[float, float] | None,
+    size: tuple[int, int],
+    *,
+    enlarge: bool = True,
 ) -> tuple[np.ndarray, Frame] | None:
     """Cut the breast out and bring it into a size, its shape kept.
 
@@ -349,6 +353,8 @@ def breast_within(
         As of `breast_mask`.
     size
         (rows, cols) that it fits into, one of them exactly.
+    enlarge
+        Whether a smaller breast is enlarged to it; if not, its pixels stay what they are.
 
     Returns
     -------
@@ -363,7 +369,7 @@ def breast_within(
     if not mask.any():
         return None
     own, cropped = crop_to_mask(pixels, geometry.identity(shape), mask, 4)
-    scale = max(own.shape[0] / size[0], own.shape[1] / size[1])
+    scale = max(own.shape[0] / size[0], own.shape[1] / size[1], 0.0 if enlarge else 1.0)
     small, frame = resample(own, cropped, (scale, scale))
     rows, cols = (min(got, most) for got, most in zip(small.shape, size, strict=True))
     small, frame = crop(small, frame, 0, 0, rows, cols)

@@ -50,7 +50,7 @@ class FitSettings(BaseModel):
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
-    momentum: float = Field(default=0.9, ge=0, lt=1)  # of SGD
+    momentum: float = Field(default=0.9, ge=0, lt=1)  # of SGD, and of Adam's mean gradient
     schedule: Literal["constant", "cosine", "plateau"] = "constant"
     steps: int = Field(default=1000, gt=0)
     batch: int = Field(default=32, gt=0)
@@ -62,6 +62,9 @@ class FitSettings(BaseModel):
 @dataclass(frozen=True, slots=True)
 class Fitted:
     """What came of a stage: the best figure and its step, all figures, and images per second.
+
+    ``history`` has a row for each validation: ``step``, ``training_loss``, the mean since the one
+    before, and what was validated.
 
     ``loader`` is what the loader gives alone, ``training`` what training took.
     """
@@ -205,18 +208,20 @@ class _Module(LightningModule):
         self.history: list[dict[str, float]] = []
         self.since_best, self.rate = 0, 0.0
         self.shown = (0, 0.0)  # images, and seconds they took
+        self.losses: list[float] = []  # of each batch since the last validation
 
     def configure_optimizers(self) -> Any:
         of = self.settings
         groups = self.groups(self.network) if self.groups else list(self.network.parameters())
         common: dict[str, Any] = {"lr": of.learning_rate, "weight_decay": of.weight_decay}
+        betas = (of.momentum, 0.999)
         match of.optimizer:
             case "sgd":
                 made: Any = torch.optim.SGD(groups, momentum=of.momentum, **common)
             case "adamw":
-                made = torch.optim.AdamW(groups, **common)
+                made = torch.optim.AdamW(groups, betas=betas, **common)
             case _:
-                made = torch.optim.Adam(groups, **common)
+                made = torch.optim.Adam(groups, betas=betas, **common)
         match of.schedule:
             case "cosine":
                 return [made], [torch.optim.lr_scheduler.CosineAnnealingLR(made, of.steps)]
@@ -242,6 +247,7 @@ class _Module(LightningModule):
     def on_train_epoch_start(self) -> None:
         self.network.train()
         self.shown = (0, time.perf_counter())
+        self.losses = []
 
     def training_step(self, batch: Batch, index: int) -> None:
         step = int(batch.pop("step"))
@@ -278,6 +284,7 @@ class _Module(LightningModule):
             schedule.step()
         self.shown = (self.shown[0] + rows * self.trainer.world_size, self.shown[1])
         seconds = max(time.perf_counter() - self.shown[1], 1e-9)
+        self.losses.append(total)
         figures = {"loss": total, "images/s": self.shown[0] / seconds, "GB": memory_gb(self.device)}
         self.log_dict(figures, prog_bar=True, on_step=True, rank_zero_only=True)
 
@@ -289,7 +296,9 @@ class _Module(LightningModule):
             figures = {name: float(value) for name, value in self.validate(self.network).items()}
         step = min((self.current_epoch + 1) * self.settings.validate_every, self.settings.steps)
         value = figures[self.figure]
-        self.history.append({"step": float(step), **figures})
+        # What is learnt of the training part beside what is of the validation part: over-fitting.
+        mean = sum(self.losses) / max(len(self.losses), 1)
+        self.history.append({"step": float(step), "training_loss": mean, **figures})
         self.log_dict(figures, prog_bar=True, rank_zero_only=True)
         if value > self.best or not self.best_step:
             self.best, self.best_step, self.since_best = value, step, 0

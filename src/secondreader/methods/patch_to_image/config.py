@@ -39,16 +39,21 @@ class Config(BaseModel):
     ] = "image"
     architecture: str = "resnet50 + 256x1 + 128x1"  # table 2's best
     size: tuple[int, int] = (1152, 896)  # section 3.1.1: rows, cols that an image is brought to
+    # Ours: whether a breast of fewer pixels is enlarged to that; at native resolution it is not.
+    enlarge: bool = True
     patch: int = Field(default=224, ge=32, multiple_of=32)  # section 3.1.1
     patch_set: Literal["s10", "s1"] = "s10"  # section 3.1.1
     overlap: float = Field(default=0.9, gt=0, le=1)  # section 3.1.1
-    # Ours, from the discussion: a patch is drawn so
-    # many times more often, the surer the classifier is of another class.
+    # Ours, from the discussion: a patch is drawn so many times more often, the surer the classifier
+    # is of another class; from the last stage on, of random weights in the second half.
     hard: float = Field(default=0.0, ge=0)
     # Ours: what an image scores as: "malignant" as in the paper, "abnormal" for any lesion on
     # record.
     scores: Literal["malignant", "abnormal"] = "malignant"
     saving: bool = False  # ours: gradient checkpointing
+    # Ours: pixels each way of the overlapping tiles that an image is read in, for images that memory
+    # does not hold at once; the features are the same.
+    tile: int | None = Field(default=None, ge=1024, multiple_of=32)
     patients: int | None = Field(default=None, gt=0)  # table 4: so many patients of the train part
     # Section 3.1.2: flips, ±25°, shear ±0.2 rad, zoom 0.8…1.2, ±20 of 255 grey values.
     augment: AugmentSettings = AugmentSettings(
@@ -90,6 +95,13 @@ class Config(BaseModel):
     # classes, or where the whole-image network finds its malignancy (class activation map).
     shows: Literal["patches", "activation"] = "patches"
     marked: float = Field(default=0.5, gt=0, lt=1)  # ours: a place of the heatmap that is marked
+
+    @field_validator("size")
+    @classmethod
+    def _whole_places(cls, size: tuple[int, int]) -> tuple[int, int]:
+        if min(size) < 32 or any(side % 32 for side in size):
+            raise ValueError("expected two multiples of 32")
+        return size
 
     @field_validator("architecture")
     @classmethod

@@ -33,7 +33,7 @@ def ready(
     """Prepare every image of a set once."""
     return prepared_by(
         images, prepare, config, name=f"{NAME}/1",
-        depends=("size",), progress=progress,
+        depends=("size", "enlarge"), progress=progress,
     )  # fmt: skip
 
 
@@ -186,7 +186,7 @@ def augmented(batch: Batch, where: torch.Generator, config: Config, size: int | 
     """Turn, stretch, and shade a batch; ``size`` cuts patches to theirs, None keeps whole images."""
     matrices = moving.affine(config.augment, len(batch["image"]), where)
     if size is None:
-        # A square holds the image however it is turned; what falls out of it was background.
+        # In a square, as patches are; corners that are turned out of it are lost, as in the paper.
         rows, cols = batch["image"].shape[2:]
         side = max(rows, cols)
         image = torch.nn.functional.pad(batch["image"], (0, side - cols, 0, side - rows))

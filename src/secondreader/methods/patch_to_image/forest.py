@@ -9,6 +9,8 @@ beyond those three that are named.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from skimage.measure import label, regionprops
@@ -18,9 +20,9 @@ from torch import Tensor
 from secondreader.learning.trees import forest_arrays
 from secondreader.methods.patch_to_image.config import Config
 from secondreader.methods.patch_to_image.data import Whole
-from secondreader.methods.patch_to_image.network import CLASSES, PatchClassifier
+from secondreader.methods.patch_to_image.network import CLASSES, COLUMNS, PatchClassifier
 
-__all__ = ["PREFIX", "class_map", "region_features", "train_forest"]
+__all__ = ["PREFIX", "class_map", "of_features", "region_features", "train_forest"]
 
 PREFIX = "forest."
 
@@ -28,7 +30,11 @@ PREFIX = "forest."
 @torch.no_grad()
 def class_map(network: PatchClassifier, image: Tensor) -> np.ndarray:
     """Return the softmax heatmap (5, rows, cols) float32 of one prepared image (1, 1, h, w)."""
-    features = network.features(network.scaled(image.to(network.mean.device)))
+    return of_features(network, network.features(network.scaled(image.to(network.mean.device))))
+
+
+def of_features(network: PatchClassifier, features: Tensor) -> np.ndarray:
+    """Return the softmax heatmap (5, rows, cols) float32 of features (1, d, rows, cols)."""
     found: np.ndarray = torch.softmax(network.heatmap(features).float(), 1)[0].cpu().numpy()
     return found
 
@@ -69,15 +75,21 @@ def region_features(heat: np.ndarray, cutoffs: tuple[float, ...]) -> np.ndarray:
     return np.array(told, np.float64)
 
 
-def train_forest(network: PatchClassifier, own: Whole, config: Config) -> dict[str, Tensor]:
+def train_forest(
+    network: PatchClassifier,
+    own: Whole,
+    config: Config,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Tensor]:
     """Fit the forest on the images whose truth is known, and return it as arrays."""
     network.eval()
-    column = 0 if config.scores == "malignant" else 1
+    column = COLUMNS.index(config.scores)
     known = np.flatnonzero(~np.isnan(own.truth[:, column]))
-    features = [
-        region_features(class_map(network, own.at(np.array([i]), config)["image"]), config.cutoffs)
-        for i in known
-    ]
+    features = []
+    for done, index in enumerate(known, 1):
+        heat = class_map(network, own.at(np.array([index]), config)["image"])
+        features.append(region_features(heat, config.cutoffs))
+        progress(done, len(known))
     forest = RandomForestClassifier(
         config.trees,
         max_depth=config.depth,

@@ -7,18 +7,29 @@ Shen et al. (2019), sections 2.2 and 3.1.4, figure 1. The backbones and bottlene
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
-from torchvision.models import resnet50, vgg16, vgg16_bn
+from torchvision.models import resnet50
+from torchvision.models.vgg import cfgs, make_layers
 
 from secondreader.learning.backbones import SMALL_DEPTHS, drawn, shortcut, small_resnet
 from secondreader.methods.patch_to_image.architecture import Architecture, Resnet, Vgg
 
-__all__ = ["CLASSES", "MALIGNANT", "STRIDE", "ImageClassifier", "PatchClassifier", "backbone"]
+__all__ = [
+    "CLASSES",
+    "COLUMNS",
+    "MALIGNANT",
+    "STRIDE",
+    "ImageClassifier",
+    "PatchClassifier",
+    "backbone",
+]
 
 CLASSES = (
     "background",
@@ -28,6 +39,8 @@ CLASSES = (
     "malignant calcification",
 )
 MALIGNANT = (2, 4)
+COLUMNS = ("malignant", "abnormal")
+"""What the outputs of the whole-image classifier say."""
 STRIDE = 32
 """Pixels of the image a place of the features stands for."""
 
@@ -48,17 +61,20 @@ def backbone(
         return nn.Sequential(nn.Sequential(*first), *stages), 2048
     if name == "resnet_small":
         return small_resnet(), SMALL_DEPTHS[-1]
-    vgg = (vgg16_bn if name == "vgg16_bn" else vgg16)()
-    vgg.features[0] = nn.Conv2d(1, 64, 3, padding=1)
-    start(vgg)
+    thinner = 4 if name.startswith("vgg_small") else 1
+    depths = [d if isinstance(d, str) else d // thinner for d in cfgs["D"]]
+    layers = make_layers(depths, batch_norm=name.endswith("_bn"))  # type: ignore[arg-type]
+    layers[0] = nn.Conv2d(1, 64 // thinner, 3, padding=1)
+    drawn(layers)
+    start(nn.ModuleDict({"features": layers}))
     blocks: list[nn.Sequential] = []
     held: list[nn.Module] = []
-    for layer in vgg.features:
+    for layer in layers:
         held.append(layer)
         if isinstance(layer, nn.MaxPool2d):  # the end of a block
             blocks.append(nn.Sequential(*held))
             held = []
-    return nn.Sequential(*blocks), 512
+    return nn.Sequential(*blocks), 512 // thinner
 
 
 class PatchClassifier(nn.Module):
@@ -126,7 +142,8 @@ class ImageClassifier(nn.Module):
     places
         (rows, cols) of the features, for fully connected layers, which know one size only.
     saving
-        Gradient checkpointing of the backbone: each stage is computed again on the way back.
+        Gradient checkpointing of the backbone: each stage is computed again on the way back, and in
+        it each residual unit once more, so that one unit's values are held at a time.
     """
 
     def __init__(
@@ -161,7 +178,7 @@ class ImageClassifier(nn.Module):
         x = self.patches.scaled(image)
         for stage in self.patches.features:
             if self.saving and self.training and torch.is_grad_enabled():
-                x = checkpoint(stage, x, use_reentrant=False)
+                x = _again(partial(_units, stage), stage, x)
             else:
                 x = stage(x)
         return x
@@ -198,6 +215,39 @@ class ImageClassifier(nn.Module):
             torch.cat([self.top(pooled.flatten(1)), heat.amax((2, 3))], dim=1)
         )
         return joined
+
+
+def _again(run: Callable[[Tensor], Tensor], of: nn.Module, x: Tensor) -> Tensor:
+    """Run part of a network, and once more on the way back instead of holding its values."""
+
+    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), _counted_once(of)
+
+    out: Tensor = checkpoint(run, x, use_reentrant=False, context_fn=contexts)
+    return out
+
+
+def _units(stage: nn.Sequential, x: Tensor) -> Tensor:
+    if isinstance(stage[0], nn.Conv2d):  # no residual units: layers that work in place
+        out: Tensor = stage(x)
+        return out
+    for unit in stage:
+        x = _again(unit, unit, x)
+    return x
+
+
+@contextmanager
+def _counted_once(network: nn.Module) -> Iterator[None]:
+    """Keep batch normalisation from counting a batch again that is only computed again."""
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    kept = [m.momentum for m in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, kept, strict=True):
+            norm.momentum = momentum
 
 
 def _half(window: int) -> tuple[int, int, int, int]:

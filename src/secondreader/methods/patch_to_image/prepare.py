@@ -35,7 +35,9 @@ def prepare(mammogram: Mammogram, config: Config) -> tuple[np.ndarray, Frame] | 
     tuple or None
         (rows, cols) float16 in [0, 1], at most ``size``, and its frame; ``None`` without a breast.
     """
-    made = imaging.breast_within(mammogram.pixels, mammogram.spacing_mm, config.size)
+    made = imaging.breast_within(
+        mammogram.pixels, mammogram.spacing_mm, config.size, enlarge=config.enlarge
+    )
     if made is None:
         return None
     return made[0].astype(np.float16), made[1]

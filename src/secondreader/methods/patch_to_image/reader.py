@@ -16,23 +16,30 @@ from secondreader.domain import (
     Frame,
     Heatmap,
     ImageReading,
+    ImageSet,
     Intent,
     Kind,
     Mammogram,
+    Part,
     SecondReaderError,
 )
+from secondreader.evaluation.figures import Curve, Figure
+from secondreader.learning.folding import folded
 from secondreader.learning.model_folder import load_into, load_model_folder
 from secondreader.learning.trees import forest_scores
 from secondreader.methods.patch_to_image.architecture import parse
 from secondreader.methods.patch_to_image.config import NAME, Config
-from secondreader.methods.patch_to_image.forest import PREFIX, class_map, region_features
+from secondreader.methods.patch_to_image.forest import PREFIX, of_features, region_features
 from secondreader.methods.patch_to_image.network import (
+    COLUMNS,
     MALIGNANT,
     STRIDE,
     ImageClassifier,
     PatchClassifier,
 )
+from secondreader.methods.patch_to_image.patch_figures import patch_figures
 from secondreader.methods.patch_to_image.prepare import prepare
+from secondreader.methods.patch_to_image.tiles import by_tiles
 
 __all__ = ["PatchToImage", "load"]
 
@@ -47,7 +54,10 @@ class PatchToImage:
     intents: frozenset[Intent | None] = frozenset({Intent.FOR_PRESENTATION, None})
 
     def __init__(
-        self, config: Config, network: nn.Module, trees: Mapping[str, Tensor] | None = None
+        self,
+        config: Config,
+        network: PatchClassifier | ImageClassifier,
+        trees: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.config, self.network, self.trees = config, network.eval(), trees
         self.patches = network.patches if isinstance(network, ImageClassifier) else network
@@ -64,7 +74,7 @@ class PatchToImage:
         image[0, 0, : prepared.shape[0], : prepared.shape[1]] = torch.from_numpy(
             prepared.astype(np.float32)
         )
-        score, heat = self._judged(image)
+        score, heat = self._judged(self.features(image))
         rows, cols = (-(-side // STRIDE) for side in prepared.shape)
         grid = geometry.resample(frame, (rows, cols), (float(STRIDE), float(STRIDE)))
         shown = np.ascontiguousarray(heat[:rows, :cols], np.float32)
@@ -72,27 +82,44 @@ class PatchToImage:
             mammogram.source, score, None, self._marked(shown, grid), Heatmap(shown, grid)
         )
 
-    def _judged(self, image: Tensor) -> tuple[float, np.ndarray]:
-        """Return the score of a prepared image (1, 1, h, w), and its map (rows, cols) in [0, 1]."""
-        assert isinstance(self.patches, PatchClassifier)
-        if not isinstance(self.network, ImageClassifier):
-            return self._by_patches(self.patches, image)
-        features = self.network.features(image)
-        column = 0 if self.config.scores == "malignant" else 1
-        score = float(torch.sigmoid(self.network.judged(features)[0, column]))
-        if self.config.shows == "activation" and not self.network.what.full:
-            return score, _upsized(self.network.activation(features, column), features)
-        classes = torch.softmax(self.patches.heatmap(features).float(), 1)[0].numpy()
-        return score, classes[list(MALIGNANT)].sum(axis=0)
+    def features(self, image: Tensor) -> Tensor:
+        """Map a prepared image (1, 1, h, w) to features (1, d, h / 32, w / 32), whole or in tiles."""
+        scaled = self.patches.scaled(image)
+        if self.config.tile is None:
+            out: Tensor = self.patches.features(scaled)
+            return out
+        return by_tiles(self.patches.features, scaled, self.config.tile)
 
-    def _by_patches(self, patches: PatchClassifier, image: Tensor) -> tuple[float, np.ndarray]:
-        """Return the score by the worst place, or by the forest of the two-step way, and the map."""
-        classes = class_map(patches, image)
+    def _judged(self, features: Tensor) -> tuple[float, np.ndarray]:
+        """Return the score of an image by its features, and its map (rows, cols) in [0, 1]."""
+        classes = of_features(self.patches, features)
         heat: np.ndarray = classes[list(MALIGNANT)].sum(axis=0)
-        if self.trees is None:
+        if isinstance(self.network, ImageClassifier):
+            column = COLUMNS.index(self.config.scores)
+            score = float(torch.sigmoid(self.network.judged(features)[0, column]))
+            if self.config.shows == "activation" and not self.network.what.full:
+                return score, _upsized(self.network.activation(features, column), features)
+            return score, heat
+        if self.trees is None:  # by the worst place
             return float(heat.max()), heat
         told = region_features(classes, self.config.cutoffs)[None]
         return float(forest_scores(self.trees, PREFIX, told)[0]), heat
+
+    def own_figures(
+        self,
+        parts: Mapping[Part, ImageSet],
+        part: Part,
+        *,
+        reader: str,
+        resamples: int,
+        seed: int,
+    ) -> tuple[list[Figure], list[Curve]]:
+        """Return the accuracy of a patch classifier on the part's patches, table 1; else nothing."""
+        if self.config.trains != "patch":
+            return [], []
+        return patch_figures(
+            self.patches, parts[part], self.config, reader=reader, resamples=resamples, seed=seed
+        ), []
 
     def _marked(self, heat: np.ndarray, grid: Frame) -> tuple[Detection, ...]:
         """Return the places that stand out, each a circle of half a patch across."""
@@ -123,13 +150,16 @@ def load(model_dir: Path | None) -> PatchToImage:
         )
     config, weights = load_model_folder(model_dir, NAME, Config)
     what = parse(config.architecture)
-    network: nn.Module = PatchClassifier(what.backbone, config.patch // STRIDE)
+    patches = PatchClassifier(what.backbone, config.patch // STRIDE)
+    network: PatchClassifier | ImageClassifier = patches
     if config.trains not in ("patch", "forest"):
-        assert isinstance(network, PatchClassifier)
-        places = tuple(-(-side // STRIDE) for side in config.size)
-        network = ImageClassifier(network, what, (places[0], places[1]))
+        rows, cols = (side // STRIDE for side in config.size)
+        network = ImageClassifier(patches, what, (rows, cols))
     load_into(network, weights, "network.")
     trees = {n: v for n, v in weights.items() if n.startswith(PREFIX)}
+    patches.features = nn.Sequential(*(folded(stage) for stage in patches.features))
+    if isinstance(network, ImageClassifier):
+        network.top = nn.Sequential(*(folded(layers) for layers in network.top))
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return PatchToImage(config, network, trees or None)
 

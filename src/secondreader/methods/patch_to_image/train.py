@@ -18,17 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics.functional.classification import binary_auroc
-from torchvision.models import (
-    ResNet50_Weights,
-    VGG16_BN_Weights,
-    VGG16_Weights,
-)
 
 from secondreader.domain import ImageSet
 from secondreader.learning.cost import Cost, step_cost
 from secondreader.learning.fit import Batch, FitSettings, fit
 from secondreader.learning.hardware import Hardware, device, first_process
-from secondreader.learning.initial import initialise, torchvision_weights
 from secondreader.learning.model_folder import save_model
 from secondreader.learning.patches import cut_out
 from secondreader.learning.prepared import Prepared
@@ -45,18 +39,19 @@ from secondreader.methods.patch_to_image.data import (
     some_patients,
 )
 from secondreader.methods.patch_to_image.forest import train_forest
-from secondreader.methods.patch_to_image.network import STRIDE, ImageClassifier, PatchClassifier
+from secondreader.methods.patch_to_image.network import (
+    COLUMNS,
+    STRIDE,
+    ImageClassifier,
+    PatchClassifier,
+)
+from secondreader.methods.patch_to_image.start import image_classifier, patch_classifier
 
 __all__ = ["cost", "train"]
 
 _AT_ONCE = 32
 Layers = Callable[[Any], list[nn.Module]]
 """Which layers of a network learn in a stage."""
-_PUBLISHED: Mapping[str, Any] = {
-    "resnet50": ResNet50_Weights.IMAGENET1K_V1,
-    "vgg16": VGG16_Weights.IMAGENET1K_V1,
-    "vgg16_bn": VGG16_BN_Weights.IMAGENET1K_V1,
-}
 
 
 def train(
@@ -85,15 +80,16 @@ def train(
         own, held = (ready(images, config, progress) for images in (train, val))
     torch.manual_seed(config.seed)
     trees: Mapping[str, Tensor] = {}
-    network: nn.Module
+    network: PatchClassifier | ImageClassifier
     if config.trains in ("image", "patch"):
         network = _patches(patches(own, config), patches(held, config), config, run_dir, hardware)
     else:
-        network = _built(config)
-    if config.trains == "tune" or config.trains in ("image", "top"):
-        network = _whole(config, _imaged(network, config), own, held, run_dir, hardware)
+        network = patch_classifier(config)
+    if config.trains in ("image", "top", "tune"):
+        network = _whole(config, image_classifier(network, config), own, held, run_dir, hardware)
     elif config.trains == "forest":
-        trees = train_forest(network, Whole.of(own), config)
+        with bar("regions of the heatmaps", hardware) as progress:
+            trees = train_forest(network, Whole.of(own), config, progress)
     weights = {f"network.{name}": value for name, value in network.state_dict().items()} | dict(
         trees
     )
@@ -115,7 +111,7 @@ def cost(config: Config, hardware: Hardware) -> tuple[Cost, ...]:
         }
         costs.append(step_cost("patches", network, _patch_loss, batch, settings.steps, hardware))
     if config.trains in ("image", "top", "tune"):
-        whole = _imaged(network, config)
+        whole = image_classifier(network, config.model_copy(update={"trains": "top"}))
         settings = config.tune if config.trains == "tune" else config.whole
         batch = {
             "image": torch.rand((settings.batch, 1, *config.size), generator=noise),
@@ -128,46 +124,11 @@ def cost(config: Config, hardware: Hardware) -> tuple[Cost, ...]:
 # ------------------------------------------------------------------------------------- patches
 
 
-def _built(config: Config) -> PatchClassifier:
-    """Return the patch classifier with its initial weights: published ones, a model folder's, none."""
-    name = parse(config.architecture).backbone
-    window = config.patch // STRIDE
-    published = {
-        "imagenet": lambda: {
-            key: value
-            for key, value in torchvision_weights(_PUBLISHED[name]).items()
-            if not key.startswith(("fc.", "classifier."))
-        }
-    }
-    if config.init == "imagenet" and name in _PUBLISHED:
-
-        def start(network: nn.Module) -> None:
-            initialise(network, "imagenet", published=published)
-
-        return PatchClassifier(name, window, start)
-    network = PatchClassifier(name, window)
-    # A whole-image model holds its patch classifier: either kind of folder will do.
-    prefix = "network.patches." if _holds_image(config.init) else "network."
-    initialise(network, config.init, prefix=prefix)
-    return network
-
-
-def _holds_image(init: str) -> bool:
-    for folder in (Path(init) / "model", Path(init)):
-        file = folder / "weights.safetensors"
-        if file.is_file():
-            from safetensors import safe_open
-
-            with safe_open(file, "pt") as opened:
-                return any(key.startswith("network.patches.") for key in opened.keys())  # noqa: SIM118
-    return False
-
-
 def _patches(
     own: Patches, held: Patches, config: Config, run_dir: Path, hardware: Hardware
 ) -> PatchClassifier:
     """Train the patch classifier: three stages from given weights, one from none."""
-    network = _built(config)
+    network = patch_classifier(config)
     network.mean.fill_(_mean(own.images))
     fixed = [
         held.batch(step, _AT_ONCE, config)
@@ -192,7 +153,12 @@ def _patches(
         )
 
     if config.init == "none":
-        stage("patches", config.scratch, lambda n: [n])
+        settings = config.scratch
+        if config.hard > 0:  # it has to have learnt something to say what is hard
+            settings = settings.model_copy(update={"steps": -(-settings.steps // 2)})
+            stage("patches-first", settings, lambda n: [n])
+            sums = _hard(network, own, config, run_dir / "stages" / "hard.npy", hardware)
+        stage("patches", settings, lambda n: [n])
         return network
     stage("patches-last", config.last, lambda n: [n.classes])
     stage("patches-upper", config.upper, _upper)
@@ -262,31 +228,28 @@ def _patch_loss(network: nn.Module, batch: Batch) -> Tensor:
 
 
 def _patch_figures(network: nn.Module, batches: list[Batch], config: Config) -> Mapping[str, float]:
-    """Return accuracy, as table 1 has it, and the mean of the classes' own accuracies."""
+    """Return accuracy, as table 1 has it, the mean of the classes' own, and the loss."""
     where = next(network.parameters()).device
-    right, label = [], []
+    found, label = [], []
     for batch in batches:
         rest = (batch["image"].shape[-1] - config.patch) // 2
         inner = slice(rest, rest + config.patch)
-        found = network(batch["image"][..., inner, inner].to(where)).argmax(1).cpu()
-        right.append(found == batch["label"])
+        found.append(network(batch["image"][..., inner, inner].to(where)).float().cpu())
         label.append(batch["label"])
-    correct, known = torch.cat(right).float(), torch.cat(label)
-    own = [float(correct[known == c].mean()) for c in known.unique()]
-    return {"accuracy": float(correct.mean()), "balanced": sum(own) / len(own)}
+    logits, known = torch.cat(found), torch.cat(label)
+    correct = (logits.argmax(1) == known).float()
+    loss = functional.cross_entropy(logits, known, reduction="none")
+    own = [
+        (float(correct[known == c].mean()), float(loss[known == c].mean())) for c in known.unique()
+    ]
+    return {
+        "accuracy": float(correct.mean()),
+        "balanced": sum(right for right, _ in own) / len(own),
+        "validation_loss": sum(lost for _, lost in own) / len(own),  # classes alike, as in training
+    }
 
 
 # ------------------------------------------------------------------------------------- whole images
-
-
-def _imaged(network: PatchClassifier, config: Config) -> ImageClassifier:
-    places = tuple(-(-side // STRIDE) for side in config.size)
-    made = ImageClassifier(
-        network, parse(config.architecture), (places[0], places[1]), saving=config.saving
-    )
-    if config.trains == "tune":
-        initialise(made, config.init, prefix="network.")
-    return made
 
 
 def _whole(
@@ -326,21 +289,24 @@ def _whole(
 
 def _image_loss(network: nn.Module, batch: Batch) -> Tensor:
     """Return the cross-entropy of both outputs, where they are known."""
-    logits, label = network(batch["image"]).float(), batch["label"]
+    return _entropy(network(batch["image"]).float(), batch["label"])
+
+
+def _entropy(logits: Tensor, label: Tensor) -> Tensor:
     known = ~torch.isnan(label)
     return functional.binary_cross_entropy_with_logits(logits[known], label[known])
 
 
 def _image_figures(network: nn.Module, held: Whole, config: Config) -> Mapping[str, float]:
-    """Return the area under the curve by image: malignant against the rest, abnormal against normal."""
+    """Return the area under the curve by image, malignant and abnormal each against the rest; the loss."""
     where = next(network.parameters()).device
     found = []
     for low in range(0, len(held.images), 4):
         batch = held.at(np.arange(low, min(low + 4, len(held.images))), config)
         found.append(network(batch["image"].to(where)).float().cpu())
     scores, truth = torch.cat(found), torch.from_numpy(held.truth)
-    figures = {}
-    for column, name in enumerate(("malignant", "abnormal")):
+    figures = {"validation_loss": float(_entropy(scores, truth))}
+    for column, name in enumerate(COLUMNS):
         known = ~torch.isnan(truth[:, column])
         auc = binary_auroc(scores[known, column], truth[known, column].long())
         figures[name] = float(auc)
