@@ -29,9 +29,24 @@ def test_a_suffix_is_another_system_for_the_same_women():
     _, chosen, vendor = named("bench-1:ge")
     assert [w.contents for w in women(chosen, vendor)] == [w.contents for w in women(chosen)]
     assert {w.vendor for w in women(chosen, vendor)} == {"ge"}
-    for wrong in ("bench-9", "tiny:canon", ""):
+    for wrong in ("bench-9", "tiny:canon", "", "tiny:ge+canon", "tiny:ge+ge", "tiny:"):
         with pytest.raises(SecondReaderError, match="expected"):
             named(wrong)
+
+
+def test_several_systems_are_dealt_so_that_each_sees_as_many_of_each_sort():
+    _, chosen, vendor = named("bench-1-small:hologic+ge+siemens")
+    dealt = list(women(chosen, vendor))
+    alone = list(women(chosen, "ge"))
+    assert [(w.index, w.contents, w.part) for w in dealt] == [
+        (w.index, w.contents, w.part) for w in alone
+    ]
+    for part in Part:
+        own = [(w.vendor, w.contents) for w in dealt if w.part is part]
+        numbers = [
+            own.count((v, c)) for v in ("hologic", "ge", "siemens") for c in phantom.Contents
+        ]
+        assert max(numbers) - min(numbers) <= 1
 
 
 def test_screening_has_about_six_cancers_in_a_thousand():

@@ -115,7 +115,7 @@ SETS = {
 
 
 def named(text: str) -> tuple[str, NamedSet, str | None]:
-    """Return the name, the set and the system of ``NAME[:VENDOR]``.
+    """Return the name, the set and the system or systems of ``NAME[:VENDOR[+VENDOR...]]``.
 
     Raises
     ------
@@ -128,9 +128,12 @@ def named(text: str) -> tuple[str, NamedSet, str | None]:
             f"phantom: got {text!r}, expected a folder or one of {', '.join(SETS)}, "
             f"each with :{', :'.join(VENDORS)} if wanted"
         )
-    if colon and vendor not in VENDORS:
+    systems = vendor.split("+") if colon else []
+    unknown = [system for system in systems if system not in VENDORS]
+    if unknown or len(set(systems)) < len(systems):
         raise SecondReaderError(
-            f"phantom: got system {vendor!r}, expected one of {', '.join(VENDORS)}"
+            f"phantom: got system {vendor!r}, expected one of {', '.join(VENDORS)}, or several of "
+            "them parted by +"
         )
     return name, SETS[name], vendor or None
 
@@ -143,9 +146,10 @@ def women(chosen: NamedSet, vendor: str | None = None) -> Iterator[Woman]:
     chosen
         The set.
     vendor
-        The system that they are all seen through; the set's own if ``None``.
+        The system that they are all seen through; the set's own if ``None``. Several, parted by
+        ``+``, are dealt to three women at a time, so that each sees as many of each sort.
     """
-    systems = (vendor,) if vendor is not None else chosen.vendors
+    asked = vendor.split("+") if vendor is not None else []
     start = dict(_starts(chosen.first or chosen.parts))
     least = dict(chosen.calcifications)
     for part, count in chosen.parts:
@@ -153,7 +157,10 @@ def women(chosen: NamedSet, vendor: str | None = None) -> Iterator[Woman]:
         for number in range(count):
             index = start[part] + number
             contents = _contents(chosen, index, number)
-            system = systems[index % len(systems)]
+            if asked:
+                system = asked[number // len(_THIRDS) % len(asked)]
+            else:
+                system = chosen.vendors[index % len(chosen.vendors)]
             yield Woman(index, part, contents, system)
             if part in least:
                 held += _calcifications(chosen.seed, index, system, contents)
