@@ -28,6 +28,7 @@ __all__ = [
     "score_figures",
     "score_names",
     "score_statistic",
+    "tally_statistic",
     "too_small",
 ]
 
@@ -65,6 +66,18 @@ def score_statistic(
     table = roc.tally(
         units.scores, units.labels, units.patients, units.n_patients, most=_MOST_THRESHOLDS
     )
+    at = FRACTIONS if band else None
+    return tally_statistic(table, positions=positions, band=at, rates=rates)
+
+
+def tally_statistic(
+    table: roc.Tally,
+    *,
+    positions: bool = False,
+    band: np.ndarray | None = None,
+    rates: Sequence[float] = RATES_OF_CALLS,
+) -> Statistic:
+    """Return counts → (draws, figures [+ the ROC at the false-positive fractions of a band])."""
 
     def statistic(counts: np.ndarray) -> np.ndarray:
         tp, fp = roc.curve(table, counts)
@@ -78,8 +91,8 @@ def score_statistic(
         ]
         if positions:
             rows.append(roc.mean_sensitivity(tp, fp, _POSITION_LOW, 0.1, log=True))
-        if band:
-            rows.extend(roc.sensitivity_at(tp, fp, FRACTIONS))
+        if band is not None:
+            rows.extend(roc.sensitivity_at(tp, fp, band))
         return np.stack(rows, axis=1)
 
     return statistic

@@ -1,0 +1,204 @@
+"""Figures of scores of positions, of which there are tens of millions: by histograms of each patient.
+
+A detector that scores every position of a breast is measured before any peak is taken: positions of
+lesions against all others. Scores are counted in fine bins of their logit, patient by patient, so that
+any number of positions takes the memory of a few, and a bootstrap over patients is a product of matrices.
+
+References
+----------
+Mordang et al., Automatic microcalcification detection in multi-vendor mammography using convolutional
+neural networks, IWDM 2016: ROC over positions, mean sensitivity at false-positive fractions to 0.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from secondreader.domain import ImageRecord, SecondReaderError
+from secondreader.evaluation.bootstrap import RESAMPLES, difference, estimate, replicates
+from secondreader.evaluation.classification import (
+    FRACTIONS,
+    LEAST,
+    score_names,
+    tally_statistic,
+)
+from secondreader.evaluation.figures import (
+    Comparison,
+    Curve,
+    Figure,
+    curve_of,
+    figure,
+    without_value,
+)
+from secondreader.evaluation.roc import Tally
+
+__all__ = [
+    "BINS",
+    "RULE",
+    "Counted",
+    "binned",
+    "compare_positions",
+    "counted",
+    "position_figures",
+]
+
+BINS = 8192
+RULE = {
+    "positions": "positions of calcifications, each the best of the nine pixels at its middle, against "
+    "positions of the breast away from any"
+}
+_STEEPEST = 14.0  # logits beyond which scores are alike
+_RARE = np.unique(np.concatenate([FRACTIONS, np.geomspace(1e-6, 1e-3, 31)]))
+_NAMES = score_names(True)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Counted:
+    """How many positions of each image lie in each bin.
+
+    Parameters
+    ----------
+    reader
+        Who scored them.
+    patients, vendors
+        Of each image.
+    positive, negative
+        (bins, images) sparse counts; the last bin has the highest scores.
+    """
+
+    reader: str
+    patients: tuple[str, ...]
+    vendors: tuple[str, ...]
+    positive: sparse.csr_array
+    negative: sparse.csr_array
+
+
+def binned(scores: np.ndarray) -> np.ndarray:
+    """Return how many scores (n,) in [0, 1] lie in each bin, (BINS,) int64."""
+    clipped = np.clip(np.asarray(scores, np.float64), 1e-9, 1 - 1e-9)
+    logit = np.log(clipped / (1 - clipped))
+    bins = np.clip((logit / _STEEPEST + 1) / 2 * BINS, 0, BINS - 1).astype(np.int64)
+    return np.bincount(bins, minlength=BINS)
+
+
+def counted(reader: str, records: Sequence[ImageRecord], histograms: np.ndarray) -> Counted:
+    """Return counts of images.
+
+    Parameters
+    ----------
+    reader
+        Who scored them.
+    records
+        Of the images.
+    histograms
+        (images, 2, BINS): of positives and negatives, as `binned` gives.
+    """
+    return Counted(
+        reader,
+        tuple(f"{r.dataset}/{r.patient_id}" for r in records),
+        tuple(r.vendor or "" for r in records),
+        sparse.csr_array(histograms[:, 0].T.astype(np.float64)),
+        sparse.csr_array(histograms[:, 1].T.astype(np.float64)),
+    )
+
+
+def position_figures(
+    of: Counted, *, groups: bool = True, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[list[Figure], list[Curve]]:
+    """Return the figures and ROC curves of all positions, and of those of each vendor.
+
+    Parameters
+    ----------
+    of
+        What was counted.
+    groups
+        Whether to give vendors.
+    resamples, seed
+        Of the bootstrap over patients.
+    """
+    figures: list[Figure] = []
+    curves: list[Curve] = []
+    for group, table, patients in _tables(of, groups):
+        rule = ", ".join(["positions", *([group] if group else [])])
+        facts: dict[str, Any] = {
+            "reader": of.reader, "level": "position", "group": group, "label_rule": "positions",
+            "positives": int(table.positives.sum()), "negatives": int(table.negatives.sum()),
+            "patients": patients, "note": _too_small(table),
+        }  # fmt: skip
+        try:
+            statistic = tally_statistic(table, positions=True, band=_RARE)
+            values = replicates(statistic, patients, resamples=resamples, seed=seed)
+        except SecondReaderError as error:
+            figures += without_value(_NAMES, str(error), **facts)
+            continue
+        figures += [
+            figure(n, estimate(values[:, i]), "patient bootstrap", **facts)
+            for i, n in enumerate(_NAMES)
+        ]
+        band = values[:, len(_NAMES) :]
+        low, high = np.nanquantile(band[1:], [0.025, 0.975], axis=0)
+        curves.append(
+            curve_of(of.reader, "position", "roc", (_RARE, band[0], low, high), label_rule=rule)
+        )
+    return figures, curves
+
+
+def compare_positions(
+    readers: Sequence[Counted], *, groups: bool = True, resamples: int = RESAMPLES, seed: int = 0
+) -> list[Comparison]:
+    """Compare every pair of readers of the same images, of all positions and of each vendor's.
+
+    P-values are of pairs, not yet corrected (`comparisons.with_holm`).
+    """
+    rows: list[Comparison] = []
+    for a, b in combinations(readers, 2):
+        if a.patients != b.patients:
+            raise SecondReaderError("positions: got readers of different images, expected the same")
+        for (group, one, patients), (_, two, _) in zip(
+            _tables(a, groups), _tables(b, groups), strict=True
+        ):
+            first, second = (
+                replicates(
+                    tally_statistic(t, positions=True), patients, resamples=resamples, seed=seed
+                )
+                for t in (one, two)
+            )
+            for i, name in enumerate(_NAMES):
+                got = difference(first[:, i], second[:, i])
+                rows.append(
+                    Comparison(
+                        a.reader, b.reader, "position", name, got.value, got.low, got.high, got.p,
+                        None, got.method, label_rule="positions", group=group, note=got.note,
+                        units=int(one.positives.sum() + one.negatives.sum()),
+                    )
+                )  # fmt: skip
+    return rows
+
+
+def _tables(of: Counted, groups: bool) -> Iterator[tuple[str, Tally, int]]:
+    """Yield each group, its counts by bin and patient, highest bin first, and how many patients."""
+    vendors = sorted(set(of.vendors) - {""}) if groups else []
+    for vendor in [None, *(vendors if len(vendors) > 1 else [])]:
+        own = np.array([vendor in (None, v) for v in of.vendors], bool)
+        names, index = np.unique(np.array(of.patients)[own], return_inverse=True)
+        images = np.flatnonzero(own)
+        to_patient = sparse.csr_array(
+            (np.ones(len(images)), (images, index)), shape=(len(own), len(names))
+        )
+        positive, negative = (
+            sparse.csr_array((counts @ to_patient)[::-1]) for counts in (of.positive, of.negative)
+        )
+        kept = np.flatnonzero((positive.sum(axis=1) + negative.sum(axis=1)) > 0)
+        table = Tally(-kept.astype(np.float64), positive[kept], negative[kept])
+        yield "" if vendor is None else f"vendor={vendor}", table, len(names)
+
+
+def _too_small(table: Tally) -> str:
+    who = int((table.positives.sum(axis=0) > 0).sum())
+    return "" if who >= LEAST else f"too small to say anything: {who} patients with calcifications"
