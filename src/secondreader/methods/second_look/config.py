@@ -12,12 +12,15 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from secondreader.domain import Kind
 from secondreader.learning.augment import AugmentSettings
 from secondreader.learning.fit import FitSettings
 
-__all__ = ["NAME", "Config"]
+__all__ = ["NAME", "SHRUNK", "Config"]
 
 NAME = "second_look"
+SHRUNK = (256, 256)
+"""Rows, cols of a whole image, shrunk ("Convnets, Patches and Transfer")."""
 
 
 class Config(BaseModel):
@@ -33,7 +36,12 @@ class Config(BaseModel):
         "votes",  # windows in four classes; the image is called by its worst
         "shrunk",  # "Convnets, Patches and Transfer": the whole image at 256 x 256, from the
         # weights of a votes model that `init` names
+        "check",  # "General Adversarial Networks": windows as votes, of few or of generated patches
     ] = "regions"
+    # Ours: what counts as a region; single calcifications are too small for the network.
+    kinds: tuple[Kind, ...] = (
+        Kind.MASS, Kind.CALCIFICATION_CLUSTER, Kind.ARCHITECTURAL_DISTORTION, Kind.ASYMMETRY,
+    )  # fmt: skip
     backbone: Literal["resnet101", "resnet50", "small"] = "resnet101"  # Matterport's; small is ours
     size: tuple[int, int] = (1024, 1024)  # ours, Matterport's default: rows, cols of an image
     # Ours: sides of anchors in pixels of that size, one a level of the pyramid. A lesion of 0.5 to
@@ -42,12 +50,24 @@ class Config(BaseModel):
     least: float = Field(default=0.02, ge=0, lt=1)  # ours: scores below are not kept
     most: int = Field(default=20, gt=0)  # ours: regions of an image
     window: int = Field(default=256, ge=32, multiple_of=32)  # "Convnets, Patches …"
-    stride: int = Field(default=128, gt=0)  # ours: pixels from window to window, in reading too
+    cut_from: tuple[int, int] = (1024, 1024)  # ours: rows, cols of the image windows are cut from
+    # "Convnets, Patches …": varied. Fractions of a window from one to the next; ours.
+    stride: float = Field(default=0.5, gt=0, le=1)
+    read_stride: float = Field(default=0.5, gt=0, le=1)  # in reading, validation and figures
     covered: float = Field(default=0.5, gt=0, le=1)  # ours: of a lesion, or of a window, to be its
     # "Convnets, Patches …": 40,000 to 1.2 million, by windows and their turns and mirror images; so
     # many different ones are drawn from. None: all there are.
     patches: int | None = Field(default=None, gt=0)
-    positive_share: float = Field(default=0.5, gt=0, lt=1)  # ours: windows with a lesion in a batch
+    positive_share: float = Field(default=0.5, gt=0, lt=1)  # ours: with a lesion, kinds alike
+    # "General Adversarial Networks": what draws patches. flow is ours, a generator of today's kind.
+    # Where there is one, init names a model whose generators are taken, or none: they are trained.
+    generator: Literal["none", "dcgan", "flow"] = "none"
+    gan_patches: int = Field(default=4000, gt=0)  # real ones, three classes alike
+    generated: int = Field(default=60000, gt=0)  # drawn, three classes alike
+    generated_share: float = Field(default=1.0, ge=0, le=1)  # of a batch; the rest is real
+    noise: int = Field(default=4000, gt=0)  # figure 1a
+    flow_width: int = Field(default=32, ge=8, multiple_of=8)  # channels of its first level
+    flow_steps: int = Field(default=16, gt=0)  # from noise to a patch
     augment: AugmentSettings = AugmentSettings(shift=0.02, gain=0.1)  # ours
     # "Mask-RCNN": batches of 2, learning rate 0.002, later 0.0002; the steps are ours.
     regions: FitSettings = FitSettings(
@@ -62,4 +82,26 @@ class Config(BaseModel):
         learning_rate=1e-4, weight_decay=1e-4, schedule="cosine", steps=2000, batch=32,
         validate_every=100, clip=5.0,
     )  # fmt: skip
+    # Radford et al. (2016), which the paper names: Adam, 2e-4, momentum 0.5. 1,000 epochs of a third
+    # of 4,000 patches in batches of 64; validation, which only draws pictures, every 50 epochs.
+    dcgan: FitSettings = FitSettings(
+        learning_rate=2e-4, momentum=0.5, steps=20840, batch=64, validate_every=1042,
+    )  # fmt: skip
+    flow: FitSettings = FitSettings(  # ours: as many patches as the three generators see in all
+        learning_rate=1e-3, schedule="cosine", steps=62520, batch=64, validate_every=3126, clip=1.0,
+    )  # fmt: skip
+    # "General Adversarial Networks": 25 epochs of 60,000; the rest is ours.
+    check: FitSettings = FitSettings(
+        learning_rate=1e-3, weight_decay=1e-4, schedule="cosine", steps=23438, batch=64,
+        validate_every=938, clip=5.0,
+    )  # fmt: skip
     validation_patches: int = Field(default=640, gt=4)  # ours
+
+    def sized(self) -> Config:
+        """Return it with the size of what it is trained on as its `size`."""
+        size = {"votes": self.cut_from, "check": self.cut_from, "shrunk": SHRUNK}
+        return self.model_copy(update={"size": size.get(self.trains, self.size)})
+
+    def step(self, *, reading: bool = True) -> int:
+        """Return the pixels from window to window."""
+        return max(round((self.read_stride if reading else self.stride) * self.window), 1)

@@ -8,9 +8,12 @@ layer and its number of parameters is printed there.
 
 from __future__ import annotations
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional
 
-__all__ = ["NOISE", "discriminator", "generator"]
+__all__ = ["NOISE", "Dcgan", "dcgan_loss", "discriminator", "generator"]
 
 NOISE = 4000  # what 32,776,192 parameters of a layer to 8,192 say
 _LEAK = 0.2  # ours: the paper prints no slope
@@ -54,3 +57,41 @@ def discriminator(side: int = 256) -> nn.Sequential:
         nn.Flatten(),
         nn.Linear(64 * (side // 4) ** 2, 1),
     )
+
+
+class Dcgan(nn.Module):
+    """Both networks, trained against each other in the same step."""
+
+    steps: Tensor
+
+    def __init__(self, side: int = 256, noise: int = NOISE) -> None:
+        super().__init__()
+        self.generator, self.discriminator = generator(side, noise), discriminator(side)
+        self.noise = noise
+        # Counted, as the last network is wanted: of two that play against each other none is best.
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def draw(self, count: int, where: torch.Generator) -> Tensor:
+        """Return images (count, 1, side, side) in [-1, 1]."""
+        drawn = torch.randn(count, self.noise, generator=where, device=where.device)
+        images: Tensor = self.generator(drawn)
+        return images
+
+
+def dcgan_loss(network: nn.Module, image: Tensor) -> Tensor:
+    """Return what both lose on real images (n, 1, side, side) in [-1, 1], in one sum.
+
+    The discriminator learns from real and from drawn images, the generator from what the
+    discriminator, held still, says of the drawn ones (Goodfellow et al., 2014: -log D).
+    """
+    assert isinstance(network, Dcgan)
+    network.steps += 1
+    judge = network.discriminator
+    drawn = network.generator(torch.randn(len(image), network.noise, device=image.device))
+    still = {name: value.detach() for name, value in judge.named_parameters()}
+    loss: Tensor = (
+        functional.softplus(-judge(image).float()).mean()
+        + functional.softplus(judge(drawn.detach()).float()).mean()
+        + functional.softplus(-functional_call(judge, still, (drawn,)).float()).mean()
+    )
+    return loss

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +17,24 @@ from secondreader.domain import (
     Frame,
     Heatmap,
     ImageReading,
+    ImageSet,
     Intent,
     Kind,
     Mammogram,
     Mask,
+    Part,
     SecondReaderError,
 )
+from secondreader.evaluation.figures import Curve, Figure
 from secondreader.learning.folding import folded
 from secondreader.learning.model_folder import load_into, load_model_folder
 from secondreader.learning.patches import cut
+from secondreader.learning.prepared import Prepared
 from secondreader.methods.second_look.config import NAME, Config
-from secondreader.methods.second_look.data import prepare, window_places
-from secondreader.methods.second_look.network import classifier, mask_rcnn
+from secondreader.methods.second_look.data import image_classes, prepare, ready
+from secondreader.methods.second_look.figures import called, class_figures, patch_figures
+from secondreader.methods.second_look.network import CLASSES, classifier, mask_rcnn
+from secondreader.methods.second_look.windows import Windows, held, window_places, windows
 
 __all__ = ["SecondLook", "load"]
 
@@ -45,6 +52,9 @@ class SecondLook:
 
     def __init__(self, config: Config, network: nn.Module) -> None:
         self.config, self.network = config, network.eval()
+        # Trained on one kind of lesion it finds that kind.
+        clusters = config.kinds == (Kind.CALCIFICATION_CLUSTER,)
+        self.kind = Kind.CALCIFICATION_CLUSTER if clusters else Kind.SUSPICIOUS_REGION
 
     @torch.inference_mode()
     def read(self, mammogram: Mammogram) -> ImageReading:
@@ -56,27 +66,95 @@ class SecondLook:
         prepared, frame = made
         if self.config.trains == "regions":
             return self._regions(mammogram, prepared, frame)
-        if self.config.trains == "votes":
-            return self._votes(mammogram, prepared, frame)
-        image = torch.zeros(1, 1, *self.config.size)
-        image[0, 0, : prepared.shape[0], : prepared.shape[1]] = torch.from_numpy(
-            prepared.astype(np.float32)
-        )
-        score = float(torch.softmax(self.network(image).float(), 1)[0, 1])
-        return ImageReading(mammogram.source, score)
+        if self.config.trains == "shrunk":
+            score = float(self._shrunk(prepared)[1])
+            return ImageReading(mammogram.source, score)
+        return self._votes(mammogram, prepared, frame)
 
-    def _regions(self, mammogram: Mammogram, prepared: np.ndarray, frame: Frame) -> ImageReading:
+    @torch.inference_mode()
+    def own_figures(
+        self, parts: Mapping[Part, ImageSet], part: Part, *, reader: str, resamples: int, seed: int
+    ) -> tuple[list[Figure], list[Curve]]:
+        """Measure patches, and images in four classes; see `secondreader.methods.second_look.figures`."""
+        own = ready(parts[part], self.config)
+        women = [record.patient_id for record in own.records]
+        truth = image_classes(own, self.config)
+        figures: list[Figure] = []
+        curves: list[Curve] = []
+        if self.config.trains == "shrunk":
+            calls = [self._shrunk(np.asarray(own.pixels(i))) for i in range(len(own))]
+        else:
+            known = windows(own, self.config, reading=True)
+            scores, calls = self._in_all(own, known)
+            figures, curves = patch_figures(
+                scores, known.label, [women[i] for i in known.where[:, 0]],
+                reader=reader, resamples=resamples, seed=seed,
+            )  # fmt: skip
+        if calls:
+            figures += class_figures(
+                np.stack(calls), truth, women,
+                level="image", reader=reader, resamples=resamples, seed=seed,
+            )  # fmt: skip
+        return figures, curves
+
+    def _in_all(self, own: Prepared, known: Windows) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Return the answers for windows of known class (n, 4), and what each image is called (4,)."""
+        found, calls = [np.zeros((0, len(CLASSES)))], []
+        for index in range(len(own)):
+            pixels = np.asarray(own.pixels(index))
+            at = known.where[known.where[:, 0] == index, 1:]
+            if self.config.trains == "regions":
+                found.append(self._in_windows(pixels, at))
+                continue
+            every = window_places(pixels, self.config)
+            scores = self.classes(pixels, every)
+            place = {tuple(p): n for n, p in enumerate(every.tolist())}
+            found.append(scores[[place[tuple(p)] for p in at.tolist()]])
+            calls.append(called(scores))
+        return np.concatenate(found), calls
+
+    def _detected(self, prepared: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the boxes, labels, scores and masks that the detector finds in an image."""
         image = torch.zeros(1, *self.config.size)
         image[0, : prepared.shape[0], : prepared.shape[1]] = torch.from_numpy(
             prepared.astype(np.float32)
         )
         (got,) = self.network([image])
-        malignant = (got["labels"] == 1).numpy()
-        scores = got["scores"].double().numpy()[malignant]
+        return {name: value.numpy() for name, value in got.items()}
+
+    def _in_windows(self, prepared: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """Return of each window (n, 4) the strongest region of each class that is the window's.
+
+        A region is a window's by the rule that says so of lesions: half of it lies inside, or it
+        covers half of the window. That nothing is there scores what the strongest leaves.
+        """
+        got = self._detected(prepared)
+        scores = np.zeros((len(places), len(CLASSES)))
+        for box, label, score in zip(got["boxes"], got["labels"], got["scores"], strict=True):
+            x0, y0, x1, y1 = np.rint(box).astype(int).tolist()
+            mask = Mask(np.ones((max(y1 - y0, 1), max(x1 - x0, 1)), bool), y0, x0)
+            most = min(mask.pixels.size, self.config.window**2)
+            own = held(mask, places, self.config.window) >= self.config.covered * most
+            scores[own, label] = np.maximum(scores[own, label], score)
+        scores[:, 0] = 1 - scores[:, 1:].max(1)
+        return scores
+
+    def _shrunk(self, prepared: np.ndarray) -> np.ndarray:
+        """Return the sureness of each class (4,) for a whole image."""
+        image = torch.zeros(1, 1, *self.config.size)
+        image[0, 0, : prepared.shape[0], : prepared.shape[1]] = torch.from_numpy(
+            prepared.astype(np.float32)
+        )
+        return np.asarray(torch.softmax(self.network(image).float(), 1)[0].numpy())
+
+    def _regions(self, mammogram: Mammogram, prepared: np.ndarray, frame: Frame) -> ImageReading:
+        got = self._detected(prepared)
+        malignant = got["labels"] == 1
+        scores = got["scores"].astype(np.float64)[malignant]
         shape = prepared.shape
         heat = np.zeros((-(-shape[0] // _SHOWN), -(-shape[1] // _SHOWN)), np.float32)
         found = []
-        for mask, score in zip(got["masks"].numpy()[malignant, 0], scores, strict=True):
+        for mask, score in zip(got["masks"][malignant, 0], scores, strict=True):
             inside = mask[: shape[0], : shape[1]]
             rows, cols = np.nonzero(inside >= _MARKED)
             if not len(rows):
@@ -84,15 +162,16 @@ class SecondLook:
             top, left = int(rows.min()), int(cols.min())
             crop = inside[top : rows.max() + 1, left : cols.max() + 1] >= _MARKED
             region = geometry.move(Mask(crop, top, left), frame, to="source")
-            found.append(Detection(Kind.SUSPICIOUS_REGION, region, float(score)))
+            found.append(Detection(self.kind, region, float(score)))
             np.maximum.at(heat, (rows // _SHOWN, cols // _SHOWN), np.float32(score))
         grid = geometry.resample(frame, (heat.shape[0], heat.shape[1]), (_SHOWN, _SHOWN))
         score = float(scores.max()) if len(scores) else 0.0
         return ImageReading(mammogram.source, score, None, tuple(found), Heatmap(heat, grid))
 
-    def _votes(self, mammogram: Mammogram, prepared: np.ndarray, frame: Frame) -> ImageReading:
-        places = window_places(prepared, self.config)
-        sure = [np.zeros((0, 4), np.float32)]
+    @torch.inference_mode()
+    def classes(self, prepared: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """Return the sureness of each class (n, 4) for windows by their middles (n, 2)."""
+        sure = [np.zeros((0, len(CLASSES)), np.float32)]
         for low in range(0, len(places), _AT_ONCE):
             patches = np.stack(
                 [
@@ -102,7 +181,11 @@ class SecondLook:
             )
             logits = self.network(torch.from_numpy(patches.astype(np.float32))[:, None])
             sure.append(torch.softmax(logits.float(), 1).numpy())
-        classes = np.concatenate(sure)
+        return np.concatenate(sure)
+
+    def _votes(self, mammogram: Mammogram, prepared: np.ndarray, frame: Frame) -> ImageReading:
+        places = window_places(prepared, self.config)
+        classes = self.classes(prepared, places)
         if not len(classes):
             refused = ("no-breast", f"{NAME} found no window of breast in the image")
             return ImageReading(mammogram.source, None, refused)
@@ -114,7 +197,7 @@ class SecondLook:
         ends = geometry.to_source(frame, np.array([[0.0, 0.0], [self.config.window / 2, 0.0]]))
         radius = float(np.hypot(*(ends[1] - ends[0])))
         found = tuple(
-            Detection(Kind.SUSPICIOUS_REGION, Circle(float(r), float(c), radius), float(s))
+            Detection(self.kind, Circle(float(r), float(c), radius), float(s))
             for (r, c), s in zip(source, scores, strict=True)
         )
         return ImageReading(
@@ -125,7 +208,7 @@ class SecondLook:
         self, places: np.ndarray, scores: np.ndarray, frame: Frame
     ) -> tuple[np.ndarray, Frame]:
         """Return the windows' scores on a grid of one place a stride."""
-        step, half = self.config.stride, self.config.window // 2
+        step, half = self.config.step(), self.config.window // 2
         at = (places - half) // step
         heat = np.zeros((int(at[:, 0].max()) + 1, int(at[:, 1].max()) + 1), np.float32)
         heat[at[:, 0], at[:, 1]] = scores
@@ -150,6 +233,8 @@ def load(model_dir: Path | None) -> SecondLook:
         )
     config, weights = load_model_folder(model_dir, NAME, Config)
     network = mask_rcnn(config) if config.trains == "regions" else classifier(config)
+    # The generators that a classifier's patches were drawn by are kept with it, and read nothing.
+    weights = {n: v for n, v in weights.items() if not n.startswith("generator.")}
     load_into(network, weights, "network.")
     if not isinstance(network, MaskRCNN):
         network = folded(network)

@@ -1,0 +1,118 @@
+"""What the method measures of itself that no reading tells: patches, and images in four classes.
+
+A patch here is a window of `secondreader.methods.second_look.windows`, at the stride of reading; one
+that holds too little of a lesion to say is left out. The paper's accuracy "over 4 categories" is
+``balanced_accuracy``, the mean of the recalls of the classes that are there: its patches were dealt
+to classes by the authors, and of windows as they come nine in ten hold nothing.
+
+References
+----------
+Thatte et al. (2017), "Mask-RCNN": "accuracy on a 'per patch' basis (correctly predicting whether a
+patch has a given type of tumor, or not)"; "Convnets, Patches and Transfer Learning".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from secondreader.domain import SecondReaderError
+from secondreader.evaluation.bootstrap import estimate, replicates
+from secondreader.evaluation.classification import score_figures
+from secondreader.evaluation.figures import Curve, Figure, figure, without_value
+from secondreader.evaluation.units import positions
+from secondreader.methods.second_look.network import CLASSES
+
+__all__ = ["called", "class_figures", "patch_figures"]
+
+
+def class_figures(
+    scores: np.ndarray,
+    labels: np.ndarray,
+    patients: Sequence[str],
+    *,
+    level: str,
+    reader: str,
+    resamples: int,
+    seed: int,
+) -> list[Figure]:
+    """Return accuracy, balanced accuracy and the recall of each class that is there.
+
+    Parameters
+    ----------
+    scores
+        (n, 4), of each class; the largest is the answer.
+    labels
+        (n,) of `CLASSES`.
+    patients
+        (n,) whose it is.
+    level, reader
+        ``patch`` or ``image``, and whose figures they are.
+    resamples, seed
+        Of the bootstrap over patients.
+    """
+    kinds = np.unique(labels).tolist()
+    told = [CLASSES[kind].replace(" ", "_") for kind in kinds]
+    who, index = np.unique(np.asarray(patients, str), return_inverse=True)
+    right = scores.argmax(1) == labels
+    known = {"level": level, "reader": reader, "label_rule": "all", "patients": len(who)}
+    names = ["accuracy", "balanced_accuracy", *(f"recall_of_{name}" for name in told)]
+    # Of each class and patient: how many, and how many of them right.
+    number, hits = (
+        np.stack(
+            [np.bincount(index[labels == k], of[labels == k], minlength=len(who)) for k in kinds]
+        )
+        if len(kinds)
+        else np.zeros((0, len(who)))
+        for of in (np.ones(len(labels)), right.astype(float))
+    )
+
+    def statistic(counts: np.ndarray) -> np.ndarray:
+        n, hit = number @ counts, hits @ counts
+        with np.errstate(invalid="ignore", divide="ignore"):
+            recall = hit / n
+            return np.stack([hit.sum(0) / n.sum(0), recall.mean(0), *recall], axis=1)
+
+    try:
+        if not kinds:
+            raise SecondReaderError(f"{level}: got none of known class, expected some")
+        values = replicates(statistic, len(who), resamples=resamples, seed=seed)
+    except SecondReaderError as error:
+        return without_value(names, str(error), **known)
+    note = ", ".join(f"{int(n.sum())} {name}" for n, name in zip(number, told, strict=True))
+    return [
+        figure(name, estimate(values[:, i]), "patient bootstrap", note=note, **known)
+        for i, name in enumerate(names)
+    ]
+
+
+def patch_figures(
+    scores: np.ndarray,
+    labels: np.ndarray,
+    patients: Sequence[str],
+    *,
+    reader: str,
+    resamples: int,
+    seed: int,
+) -> tuple[list[Figure], list[Curve]]:
+    """Return malignant against the rest (area, and its curve), and the figures of four classes."""
+    units = positions(scores[:, 1], labels == 1, patients, level="patch")
+    got = score_figures(units, resamples=resamples, seed=seed, reader=reader, label_rule="all")
+    classes = class_figures(
+        scores, labels, patients, level="patch", reader=reader, resamples=resamples, seed=seed
+    )
+    return [*got[0], *classes], got[1]
+
+
+def called(scores: np.ndarray) -> np.ndarray:
+    """Return the class of an image, (4,) of one or none, by the answers for its windows (n, 4).
+
+    "If even one patch returned a positive hit for a tumor, the entire image would be flagged as that
+    category"; of several the most severe.
+    """
+    answers = scores.argmax(1)
+    flagged = answers[answers > 0]
+    category = int(flagged.min()) if len(flagged) else 0
+    answer: np.ndarray = (np.arange(len(CLASSES)) == category).astype(np.float64)
+    return answer
