@@ -19,7 +19,14 @@ from secondreader.domain import (
     View,
 )
 from secondreader.evaluation import calibration
-from secondreader.reading import Model, exam_reading, load_model, load_models, view_reading
+from secondreader.reading import (
+    Model,
+    exam_reading,
+    load_model,
+    load_models,
+    read_together,
+    view_reading,
+)
 
 EVERYTHING = frozenset({*Intent, None})
 
@@ -87,6 +94,36 @@ def test_a_detection_at_the_threshold_is_a_finding_and_one_of_another_kind_is_no
 def exam(*scored):
     views = [read([model(score=s)], image(side, view)) for side, view, s in scored]
     return exam_reading("e", None, views, [model()])
+
+
+class Together(Always):
+    """A reader of whole exams: an image scores as how many there are."""
+
+    def read_exam(self, images):
+        if self.fails:
+            raise ZeroDivisionError("a bug")
+        return [ImageReading(i.source, len(images) / 10) for i in images]
+
+
+def test_a_reader_of_exams_sees_the_images_that_it_may_read_together():
+    raw = image(intent=Intent.FOR_PROCESSING)
+    reader = Together(name="both", intents=frozenset({None}))
+    models = [Model("both", "", reader, (), None), model()]
+    known = read_together(models, [image(), raw, image(view=View.MLO)], frozenset())
+    assert [set(k) for k in known] == [{"both"}, set(), {"both"}]
+    views = [
+        view_reading(models, i, input=0, accept=frozenset(), known=k)
+        for i, k in zip([image(), raw, image(view=View.MLO)], known, strict=True)
+    ]
+    assert [v.scores[0].score for v in views] == [0.2, None, 0.2]
+    assert views[1].scores[0].refused[0] == "for-processing"
+    assert {v.scores[1].score for v in views} == {0.5}
+
+
+def test_a_reader_of_exams_that_fails_says_so_of_each_image():
+    broken = Model("both", "", Together(fails=True), (), None)
+    (known,) = read_together([broken], [image()], frozenset())
+    assert known["both"].refused[0] == "failed"
 
 
 def test_a_breast_is_the_mean_of_its_views_and_an_exam_its_larger_breast():

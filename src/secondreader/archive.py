@@ -24,6 +24,7 @@ from secondreader import formats, report
 from secondreader.catalogue import ExamFiles, digest
 from secondreader.domain import (
     ExamReading,
+    ImageReading,
     Mammogram,
     Refused,
     SecondReaderError,
@@ -31,7 +32,14 @@ from secondreader.domain import (
 )
 from secondreader.formats import FileRef, ReadOptions, Skipped
 from secondreader.journal import Entry, Journal
-from secondreader.reading import Model, exam_reading, load_models, view_reading
+from secondreader.reading import (
+    Model,
+    exam_reading,
+    load_models,
+    read_together,
+    reads_exams,
+    view_reading,
+)
 
 __all__ = [
     "Plan",
@@ -45,6 +53,7 @@ __all__ = [
 
 T = TypeVar("T")
 ReadExam = tuple[ExamFiles, ExamReading, list[Skipped], list[Any]]
+Decoded = tuple[ExamFiles, FileRef, Mammogram | Refused]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +80,8 @@ def exam_readings(
 ) -> Iterator[ReadExam]:
     """Read exams one after the other; the next image is decoded while one is read.
 
+    All images of an exam are decoded first where a model reads whole exams.
+
     Parameters
     ----------
     exams
@@ -95,12 +106,12 @@ def exam_readings(
         views: list[ViewReading] = []
         skipped: list[Skipped] = []
         kept: list[Any] = []
-        for found, ref, image in images:
+        for found, ref, image, known in _with_exam_readings(images, models, accept):
             exam = found
             if isinstance(image, Refused):
                 skipped.append(Skipped(ref.input, ref.path, image.code, image.reason))
                 continue
-            view = view_reading(models, image, input=ref.input, accept=accept)
+            view = view_reading(models, image, input=ref.input, accept=accept, known=known)
             views.append(view)
             kept.append(keep(image, view, len(exam.files)))
         yield exam, exam_reading(exam.exam_id, exam.patient_id, views, models), skipped, kept
@@ -289,10 +300,24 @@ def opener(options: ReadOptions) -> Callable[[FileRef], Mammogram]:
 
 def _decoded(
     exams: Iterable[ExamFiles], open_image: Callable[[FileRef], Mammogram]
-) -> Iterator[tuple[ExamFiles, FileRef, Mammogram | Refused]]:
+) -> Iterator[Decoded]:
     for exam in exams:
         for ref in exam.files:
             yield exam, ref, _open(ref, open_image)
+
+
+def _with_exam_readings(
+    images: Iterable[Decoded], models: Sequence[Model], accept: frozenset[str]
+) -> Iterator[tuple[ExamFiles, FileRef, Mammogram | Refused, dict[str, ImageReading]]]:
+    """Yield the images of an exam with what was read of all of them together, if any model does so."""
+    if not any(reads_exams(model) for model in models):
+        yield from ((*image, {}) for image in images)
+        return
+    every = list(images)
+    read = [image for _, _, image in every if not isinstance(image, Refused)]
+    known = iter(read_together(models, read, accept))
+    for exam, ref, image in every:
+        yield exam, ref, image, {} if isinstance(image, Refused) else next(known)
 
 
 def _open(ref: FileRef, open_image: Callable[[FileRef], Mammogram]) -> Mammogram | Refused:

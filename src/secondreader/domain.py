@@ -475,7 +475,8 @@ class Reader(Protocol):
 
     ``intents`` are the kinds of values it was trained on: an image of another kind is refused
     unless the user accepts it; ``None`` in it admits images whose intent is unknown (rasters).
-    A reader that reads whole exams also has ``read_exam(exam) -> ExamReading``. One that can be
+    A reader that reads whole exams also has ``read_exam(images) -> (ImageReading, …)``, one for each
+    image of an exam in their order. One that can be
     measured by more than its readings tell, such as by patches, also has ``own_figures(parts, part, *,
     reader, resamples, seed) -> (figures, curves)``: the images of each part of a split, and the part
     that is measured.

@@ -14,6 +14,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,10 @@ from secondreader.evaluation.calibration import Calibration, apply, from_json
 from secondreader.methods import METHODS, WITHOUT_WEIGHTS, method
 
 _LOG = logging.getLogger("secondreader")
-__all__ = ["Model", "exam_reading", "load_model", "load_models", "view_reading"]
+__all__ = [
+    "Model", "exam_reading", "load_model", "load_models", "read_together", "reads_exams",
+    "view_reading",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -114,11 +118,40 @@ def load_model(name: str, at: str | None = None) -> Model:
     return Model(reader.name, digest, reader, points, at or default, calibrations)
 
 
+def read_together(
+    models: Sequence[Model], mammograms: Sequence[Mammogram], accept: frozenset[str]
+) -> list[dict[str, ImageReading]]:
+    """Let the models that read whole exams read one; for each image what each of them says, by name."""
+    found: list[dict[str, ImageReading]] = [{} for _ in mammograms]
+    for model in models:
+        if not reads_exams(model):
+            continue
+        refused = [_refused(model, mammogram, accept) for mammogram in mammograms]
+        own = [n for n, why in enumerate(refused) if why is None]
+        try:
+            read = model.reader.read_exam([mammograms[n] for n in own])  # type: ignore[attr-defined]
+        except Exception as error:  # as of one image
+            read = [_failed(model, mammograms[n], error) for n in own]
+        for number, reading in zip(own, read, strict=True):
+            found[number][model.name] = reading
+    return found
+
+
+def reads_exams(model: Model) -> bool:
+    """Say whether a model's reader wants all images of an exam at once."""
+    return hasattr(model.reader, "read_exam")
+
+
 def view_reading(
-    models: Sequence[Model], mammogram: Mammogram, *, input: int, accept: frozenset[str]
+    models: Sequence[Model],
+    mammogram: Mammogram,
+    *,
+    input: int,
+    accept: frozenset[str],
+    known: Mapping[str, ImageReading] = MappingProxyType({}),
 ) -> ViewReading:
-    """Let every model read one image, or say why it does not."""
-    readings = [(model, _read(model, mammogram, accept)) for model in models]
+    """Let every model read one image, or say why it does not; ``known`` are readings it has already."""
+    readings = [(m, known.get(m.name) or _read(m, mammogram, accept)) for m in models]
     return ViewReading(
         source=mammogram.source,
         rows=mammogram.pixels.shape[0],
@@ -190,18 +223,29 @@ def _probability(model: Model, level: str, score: float | None) -> float | None:
 
 
 def _read(model: Model, mammogram: Mammogram, accept: frozenset[str]) -> ImageReading:
-    intent = mammogram.source.intent
-    if intent not in model.reader.intents and (intent is None or intent.value not in accept):
-        code = intent.value if intent else "unknown-intent"
-        wanted = ", ".join(sorted(i.value for i in model.reader.intents if i))
-        reason = f"{model.name} reads {wanted} images; this one is {code} (--accept {code})"
-        return ImageReading(mammogram.source, None, (code, reason))
+    refused = _refused(model, mammogram, accept)
+    if refused is not None:
+        return refused
     try:
         return model.reader.read(mammogram)
     except Exception as error:  # one model's fault on one image must not end the whole reading
-        _LOG.debug("%s failed", model.name, exc_info=True)
-        reason = f"{model.name} failed with {type(error).__name__}; that is a bug: please report it"
-        return ImageReading(mammogram.source, None, ("failed", reason))
+        return _failed(model, mammogram, error)
+
+
+def _refused(model: Model, mammogram: Mammogram, accept: frozenset[str]) -> ImageReading | None:
+    intent = mammogram.source.intent
+    if intent in model.reader.intents or (intent is not None and intent.value in accept):
+        return None
+    code = intent.value if intent else "unknown-intent"
+    wanted = ", ".join(sorted(i.value for i in model.reader.intents if i))
+    reason = f"{model.name} reads {wanted} images; this one is {code} (--accept {code})"
+    return ImageReading(mammogram.source, None, (code, reason))
+
+
+def _failed(model: Model, mammogram: Mammogram, error: Exception) -> ImageReading:
+    _LOG.debug("%s failed", model.name, exc_info=True)
+    reason = f"{model.name} failed with {type(error).__name__}; that is a bug: please report it"
+    return ImageReading(mammogram.source, None, ("failed", reason))
 
 
 def _judged(model: Model, detection: Detection) -> Detection:
