@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as stn
 
 from secondreader.domain import SecondReaderError
 from secondreader.learning.patches import balanced, cut, generator
-from secondreader.learning.positions import draw, in_chunks, of_masks, of_points
+from secondreader.learning.positions import draw, in_chunks, of_masks, of_points, thinned
 
 masks = st.lists(
     stn.arrays(bool, stn.array_shapes(min_dims=2, max_dims=2, max_side=9)), min_size=1, max_size=4
@@ -34,6 +34,22 @@ def test_what_is_drawn_is_set(drawn, seed):
         return
     for image, row, col in draw(positions, rng, 20):
         assert drawn[image][row, col]
+
+
+@given(masks, st.integers(1, 40), st.integers(0, 99))
+def test_a_thinned_set_is_of_its_positions_each_once_in_order_and_evenly_spread(drawn, count, seed):
+    every = of_masks(drawn)
+    few = thinned(every, count, seed)
+    got = [tuple(row) for chunk in in_chunks(few, 100) for row in chunk]
+    all_of_them = [(i, r, c) for i, mask in enumerate(drawn) for r, c in np.argwhere(mask)]
+    numbers = [all_of_them.index(where) for where in got]
+    assert numbers == sorted(set(numbers))
+    if len(every) <= count:
+        assert got == all_of_them
+    elif numbers:
+        # One from each stretch: no gap is longer than two of them.
+        longest = 2 * len(every) / count
+        assert max(np.diff([-1, *numbers, len(every)])) <= longest + 1
 
 
 def test_draws_are_even_over_runs_of_any_length():

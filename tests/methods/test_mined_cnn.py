@@ -8,18 +8,31 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from secondreader import geometry
-from secondreader.domain import ImageSource, Intent, Mammogram, SecondReaderError
+from secondreader.domain import (
+    Circle,
+    ImageRecord,
+    ImageSource,
+    Intent,
+    Kind,
+    Lesion,
+    Mammogram,
+    SecondReaderError,
+)
+from secondreader.learning.hardware import Hardware
 from secondreader.learning.model_folder import save_model
 from secondreader.methods.mined_cnn import Config, load
+from secondreader.methods.mined_cnn.boosting import boosted
 from secondreader.methods.mined_cnn.cascade import (
     cascade_arrays,
     cascade_from,
     fit_cascade,
     fit_node,
+    passed,
     scores,
 )
 from secondreader.methods.mined_cnn.config import CascadeSettings
-from secondreader.methods.mined_cnn.dense import everywhere, quick, somewhere
+from secondreader.methods.mined_cnn.data import data, wanted
+from secondreader.methods.mined_cnn.dense import everywhere, quick, somewhere, where_wanted
 from secondreader.methods.mined_cnn.haar import (
     drawn_features,
     integral,
@@ -27,7 +40,7 @@ from secondreader.methods.mined_cnn.haar import (
     values_everywhere,
 )
 from secondreader.methods.mined_cnn.network import WINDOW, Dense, patch_network
-from secondreader.methods.mined_cnn.prepare import noise_curve, prepare, stabilised
+from secondreader.methods.mined_cnn.prepare import background, noise_curve, prepare, stabilised
 from secondreader.methods.mined_cnn.reader import MinedCnn
 
 
@@ -56,14 +69,20 @@ def test_dense_reading_is_the_patch_by_patch_result_at_every_pixel(rows, cols):
     assert np.allclose(dense, one_by_one, atol=1e-5)
 
 
-def test_strips_and_folding_change_nothing():
+@pytest.mark.parametrize("share", [1.0, 0.3, 0.004])
+def test_blocks_patches_and_folding_change_nothing(share):
     network = trained_once()
     rng = np.random.default_rng(0)
-    image = rng.normal(0, 1, (1100, 70)).astype(np.float16)
+    image = rng.normal(0, 1, (450, 230)).astype(np.float16)
     image[:, :9] = 0
     whole = torch.sigmoid(Dense(network)(torch.from_numpy(image.astype(np.float32))[None, None]))
-    got = everywhere(quick(network), image)
-    assert np.allclose(got, whole.detach()[0, 0].numpy(), atol=1e-4)
+    # Many are wanted in the upper half, a share of them in the lower: both ways are taken.
+    wanted = (rng.random(image.shape) < np.where(np.arange(450) < 225, 1, share)[:, None]) & (
+        image != 0
+    )
+    got = where_wanted(quick(network), image, wanted)
+    assert np.allclose(got, np.where(wanted, whole.detach()[0, 0].numpy(), 0), atol=1e-4)
+    assert (everywhere(quick(network), image)[:, 9:] > 0).all()
 
 
 def test_what_the_first_network_rules_out_is_never_shown_to_the_second():
@@ -134,21 +153,16 @@ def fitted():
     image, at, near = dotted(0, dots=100)
     free = np.argwhere(~near)
 
-    def gathered(features, where):
-        return values_at(integral(image, settings_.window), features, where)
-
-    def negatives(nodes, features, count):
+    def negatives(nodes, count):
         rng = np.random.default_rng(len(nodes))
-        where = free
-        if nodes:
-            known = scores(nodes, image, settings_.window)
-            where = free[known[free[:, 0], free[:, 1]] >= len(nodes) / (len(nodes) + 1)]
-        return gathered(features, where[rng.permutation(len(where))[:count]])
+        where = free[passed(nodes, integral(image, settings_.window), free)]
+        return where[rng.permutation(len(where))[:count]]
 
     told = []
     nodes = fit_cascade(
-        lambda features: gathered(features, at), negatives, settings_, 0,
-        on_node=lambda number, through: told.append(through),
+        at, negatives,
+        lambda where, features: values_at(integral(image, settings_.window), features, where),
+        settings_, 0, on_node=lambda number, through: told.append(through),
     )  # fmt: skip
     return settings_, nodes, told, image, at
 
@@ -197,8 +211,9 @@ def test_a_node_finds_the_feature_that_tells_classes_apart(loss):
     positive[:, 3] += 6
     features = drawn_features(12, 5, rng)
     node, through = fit_node(
-        positive.astype("f4"), negative.astype("f4"), features, CascadeSettings(loss=loss, stumps=1)
-    )
+        np.concatenate([positive, negative]).astype("f4"), np.arange(660) < 60, features,
+        CascadeSettings(loss=loss, stumps=1),
+    )  # fmt: skip
     assert (node.features[0] == features[3]).all()
     assert through < 0.05
 
@@ -206,10 +221,120 @@ def test_a_node_finds_the_feature_that_tells_classes_apart(loss):
 def test_without_any_calcification_there_is_nothing_to_boost():
     with pytest.raises(SecondReaderError, match="got 0 positions of calcifications"):
         fit_cascade(
-            lambda features: np.zeros((0, len(features))),
-            lambda nodes, features, count: np.zeros((10, len(features))),
+            np.zeros((0, 2), int),
+            lambda nodes, count: np.zeros((10, 2), int),
+            lambda where, features: np.zeros((len(where), len(features))),
             CascadeSettings(), 0,
         )  # fmt: skip
+
+
+def test_a_node_may_cut_where_only_positives_lie():
+    # One feature, above whose highest negative lie half of the positives: 6 in 10,000 of all values.
+    rng = np.random.default_rng(3)
+    negative = rng.random((20_000, 1))
+    positive = np.concatenate([rng.random((6, 1)), 2 + rng.random((6, 1))])
+    every = np.concatenate([positive, negative]).astype("f4")
+    node, _ = fit_node(
+        every, np.arange(len(every)) < 12, drawn_features(12, 1, rng), CascadeSettings(stumps=1)
+    )
+    assert 0.99 < node.cuts[0] < 2.2
+
+
+def test_votes_at_bins_are_those_of_the_stored_cuts():
+    rng = np.random.default_rng(4)
+    every = np.concatenate([rng.normal(1, 1, (300, 6)), rng.normal(0, 1, (3000, 6))]).astype("f4")
+    features = drawn_features(12, 6, rng)
+    node, through = fit_node(
+        every, np.arange(3300) < 300, features, CascadeSettings(stumps=8, thrown=0.99)
+    )
+    numbers = [int(np.flatnonzero((features == f).all(axis=(1, 2)))[0]) for f in node.features]
+    sums = node.sums(every[:, numbers])
+    assert (sums[300:] >= node.least).mean() == pytest.approx(through, abs=1e-3)
+    assert (sums[:300] >= node.least).mean() >= 0.99
+
+
+def test_scores_of_what_is_asked_for_are_those_of_the_whole(fitted):
+    settings_, nodes, _, image, _ = fitted
+    asked = np.random.default_rng(0).random(image.shape) < 0.05
+    few = scores(nodes, image, settings_.window, asked)
+    assert (few[~asked] == 0).all()
+    assert few[asked] == pytest.approx(scores(nodes, image, settings_.window)[asked], abs=2e-3)
+
+
+# ------------------------------------------------------------------------------ positions
+
+
+class Phantoms:
+    """Two images of noise, each with a calcification, of two makers."""
+
+    def __init__(self):
+        self.records = tuple(
+            ImageRecord(
+                "x", f"{n}", f"p{n}", f"e{n}", vendor=vendor, spacing_mm=(0.1, 0.1),
+                lesions=(Lesion("a", Kind.MICROCALCIFICATION, Circle(250.0, 100.0 + 20 * n, 2.0)),),
+            )
+            for n, vendor in enumerate(("Hologic, Inc.", "GE"))
+        )  # fmt: skip
+
+    def open(self, record):
+        return mammogram(breast())
+
+    def prepared(self, record, prepare, key):
+        return prepare(self.open(record))
+
+
+def test_negatives_are_every_position_a_millimetre_away_and_may_be_thinned():
+    images, config = Phantoms(), Config()
+    every = data(images, config)
+    assert len(every.positive) == 2
+    for index in range(2):
+        at = every.negative.at(np.asarray(every.negative.of_image(index)))
+        (row, col) = every.centres[index][0]
+        apart = np.hypot(at[:, 1] - row, at[:, 2] - col)
+        assert 9 <= apart.min() <= 13  # from the nearest pixel of the calcification
+        assert (wanted(every, index).sum(), len(at)) == (len(at), len(at))
+    few = data(images, config, negatives=1000)
+    assert len(few.negative) == pytest.approx(1000, abs=2)
+    numbers = few.negative.at(np.arange(len(few.negative)))
+    assert len(np.unique(numbers, axis=0)) == len(numbers)
+    for index in range(2):
+        assert (wanted(every, index) >= wanted(few, index)).all()
+
+
+def test_one_maker_may_be_learnt_from():
+    (record,) = data(Phantoms(), Config(), makers=("hologic",)).images.records
+    assert record.vendor == "Hologic, Inc."
+    with pytest.raises(SecondReaderError, match=r"got images of GE, Hologic, Inc\., expected"):
+        data(Phantoms(), Config(), makers=("siemens",))
+
+
+@pytest.mark.parametrize("tested", [None, 500])
+def test_positions_score_what_reading_scores(tested):
+    first, second = quick(trained_once(4)), quick(trained_once(6, seed=1))
+    reader = MinedCnn(Config(widths=(4, 6), threshold=0.5, tested=tested), first, second)
+    images = Phantoms()
+    records, scored = reader.positions(images)
+    assert tuple(records) == images.records
+    positive, negative = scored(1)
+    own = data(images, reader.config, negatives=tested)
+    known = reader.known(np.asarray(own.images.pixels(1)))
+    row, col = own.centres[1][0]
+    assert positive == pytest.approx([known[row - 1 : row + 2, col - 1 : col + 2].max()], abs=1e-4)
+    assert negative == pytest.approx(known[wanted(own, 1)], abs=1e-4)
+
+
+def test_a_cascade_that_was_stopped_goes_on_after_its_last_node(tmp_path):
+    settings_ = CascadeSettings(features=20, nodes=3, stumps=6, negatives=3000)
+    config = Config(cascade=settings_)
+    own = data(Phantoms(), config)
+    quiet = Hardware(progress=False)
+    whole = boosted(own, config, tmp_path / "a", quiet)
+    shorter = config.model_copy(update={"cascade": settings_.model_copy(update={"nodes": 1})})
+    assert len(boosted(own, shorter, tmp_path / "b", quiet)) == 1
+    again = boosted(own, config, tmp_path / "b", quiet)
+    one, two = cascade_arrays(whole, ""), cascade_arrays(again, "")
+    assert len(again) == len(whole) > 1
+    assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 # ------------------------------------------------------------------------------ preparation
@@ -223,6 +348,19 @@ def test_the_noise_curve_is_found_whatever_lies_under_it():
         level + rng.normal(0, 1, level.shape) * true, np.ones_like(level, bool)
     )
     assert spread == pytest.approx(0.002 + 0.02 * levels**2, rel=0.12)
+
+
+def test_what_is_taken_off_is_the_mean_of_the_breast_round_each_pixel():
+    row, col = np.mgrid[0:405, 0:301]
+    values = (50 + 20 * np.sin(row / 90) + col / 15).astype(np.float32)
+    inside = np.hypot(row - 200, col) < 195
+    sigma = 20.0
+    over = ndimage.gaussian_filter(inside.astype(float), sigma, mode="constant")
+    exact = ndimage.gaussian_filter(
+        np.where(inside, values, 0), sigma, mode="constant"
+    ) / np.maximum(over, 1e-3)
+    got = background(values, inside, sigma)
+    assert np.abs(got - exact)[inside].max() < 0.3
 
 
 @pytest.mark.parametrize("intent", [Intent.FOR_PRESENTATION, Intent.FOR_PROCESSING])

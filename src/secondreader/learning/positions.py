@@ -11,7 +11,18 @@ from scipy import ndimage
 from secondreader import geometry
 from secondreader.domain import Region
 
-__all__ = ["Positions", "away_from", "draw", "in_chunks", "of_masks", "of_points", "of_where"]
+__all__ = [
+    "Positions",
+    "away_from",
+    "draw",
+    "in_chunks",
+    "of_masks",
+    "of_points",
+    "of_where",
+    "thinned",
+]
+
+_AT_ONCE = 1_000_000  # positions
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -138,6 +149,25 @@ def draw(positions: Positions, rng: np.random.Generator, count: int) -> np.ndarr
     if len(positions) == 0:
         raise ValueError("positions: got none, expected at least one")
     return positions.at(rng.integers(len(positions), size=count))
+
+
+def thinned(positions: Positions, count: int, seed: int) -> Positions:
+    """Return so many positions, evenly spread: one drawn from each stretch of equal length, each once.
+
+    All of them where there are no more; a hair fewer where two stretches meet in one position.
+    """
+    total = len(positions)
+    if total <= count:
+        return positions
+    rng = np.random.default_rng(seed)
+    parts = []
+    # In parts: tens of millions of numbers and their places would take gigabytes at once.
+    for low in range(0, count, _AT_ONCE):
+        stretch = np.arange(low, min(low + _AT_ONCE, count))
+        numbers = np.floor((stretch + rng.random(len(stretch))) * (total / count)).astype(np.int64)
+        parts.append(positions.at(np.unique(np.minimum(numbers, total - 1))).astype(np.int32))
+    where = np.concatenate(parts)
+    return Positions(where[:, 0], where[:, 1], where[:, 2], np.arange(1, len(where) + 1))
 
 
 def in_chunks(positions: Positions, size: int) -> Iterator[np.ndarray]:

@@ -88,6 +88,7 @@ def prepared(
     prepare: Prepare,
     key: str,
     *,
+    records: Sequence[ImageRecord] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Prepared:
     """Prepare every image of a set once; the next call finds them in the cache.
@@ -100,24 +101,27 @@ def prepared(
         A method's preparation; ``None`` where it refuses an image, which is then left out.
     key
         Names the preparation with its configuration.
+    records
+        Those of the set that are wanted; all if ``None``.
     progress
         Called with the images done, and all.
     """
     make = _OrRaise(prepare)
-    records: list[ImageRecord] = []
+    wanted = images.records if records is None else records
+    kept: list[ImageRecord] = []
     frames: list[Frame] = []
     lesions: list[tuple[Lesion, ...]] = []
-    for done, record in enumerate(images.records, 1):
+    for done, record in enumerate(wanted, 1):
         try:
             _, frame = images.prepared(record, make, key)
         except _Unprepared:
             continue
         finally:
-            progress(done, len(images.records))
-        records.append(record)
+            progress(done, len(wanted))
+        kept.append(record)
         frames.append(frame)
         lesions.append(on_grid(record.lesions, frame))
-    return Prepared(images, tuple(records), tuple(frames), tuple(lesions), make, key)
+    return Prepared(images, tuple(kept), tuple(frames), tuple(lesions), make, key)
 
 
 @dataclass(frozen=True)
@@ -138,6 +142,7 @@ def prepared_by(
     *,
     name: str,
     depends: Collection[str],
+    records: Sequence[ImageRecord] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Prepared:
     """Prepare every image of a set as a method does.
@@ -155,12 +160,14 @@ def prepared_by(
         another place in the cache.
     depends
         The fields of the configuration that change what is prepared.
+    records
+        Those of the set that are wanted; all if ``None``.
     progress
         Called with the images done, and all.
     """
     told = config.model_dump_json(include=set(depends))
     key = f"{name}/{hashlib.sha256(told.encode()).hexdigest()[:12]}"
-    return prepared(images, _By(prepare, config), key, progress=progress)
+    return prepared(images, _By(prepare, config), key, records=records, progress=progress)
 
 
 def on_grid(lesions: Sequence[Lesion], frame: Frame) -> tuple[Lesion, ...]:

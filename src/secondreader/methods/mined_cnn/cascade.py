@@ -9,7 +9,7 @@ AdaBoost. Negatives are drawn anew for each node from what the nodes before let 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,10 +25,21 @@ from secondreader.methods.mined_cnn.haar import (
     values_everywhere,
 )
 
-__all__ = ["Node", "cascade_arrays", "cascade_from", "fit_cascade", "fit_node", "scores"]
+__all__ = [
+    "Node",
+    "cascade_arrays",
+    "cascade_from",
+    "fit_cascade",
+    "fit_node",
+    "passed",
+    "scores",
+]
 
-_BINS = 64
+_BINS = 128
+_MANY = 100_000  # positions of a class that its quantiles are taken of
 _FEWEST = 200  # negatives without which no further node is trained
+_STRIP = 64  # rows
+_MOST_GATHERED = 0.3  # of a strip's pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,15 +69,27 @@ class Node:
         return found
 
 
+def passed(nodes: Sequence[Node], sums: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Say which positions (n, 2) every node lets through, (n,) bool; ``sums`` as `integral` gives."""
+    alive = np.arange(len(at))
+    for node in nodes:
+        alive = alive[node.sums(values_at(sums, node.features, at[alive])) >= node.least]
+    through = np.zeros(len(at), bool)
+    through[alive] = True
+    return through
+
+
 def fit_node(
-    positive: np.ndarray, negative: np.ndarray, features: np.ndarray, settings: CascadeSettings
+    values: np.ndarray, truth: np.ndarray, features: np.ndarray, settings: CascadeSettings
 ) -> tuple[Node, float]:
     """Boost stumps until the node throws away enough negatives and keeps nearly all positives.
 
     Parameters
     ----------
-    positive, negative
-        (p, f) and (n, f) float32, values of the features.
+    values
+        (n, f) float32, values of the features; of a million positions they are most of the memory.
+    truth
+        (n,) bool: which are positives.
     features
         (f, 2, 5).
     settings
@@ -77,11 +100,10 @@ def fit_node(
     Node, float
         The node, and the share of these negatives that it lets through.
     """
-    values = np.concatenate([positive, negative])
-    truth = np.arange(len(values)) < len(positive)
-    edges = np.quantile(values, np.linspace(0, 1, _BINS + 1)[1:-1], axis=0).astype(np.float32)
+    edges = _edges(values, truth)
+    # A value lies above the k-th edge if more than k edges lie below it: bins say all there is to say.
     binned = np.stack(
-        [np.searchsorted(edges[:, k], values[:, k], side="left") for k in range(len(features))]
+        [np.searchsorted(edges[k], values[:, k], side="left") for k in range(len(features))]
     ).astype(np.uint8)
     sums = np.zeros(len(values), np.float32)
     chosen: list[int] = []
@@ -95,13 +117,13 @@ def fit_node(
             weight[~truth] /= 2 * weight[~truth].sum()
         else:
             weight /= weight.sum()
-        number, cut, vote = _stump(binned, edges, weight, truth)
+        number, edge, vote = _stump(binned, np.where(truth, weight, -weight))
         if vote == 0:
             break
         chosen.append(number)
-        cuts.append(cut)
+        cuts.append(float(edges[number, edge]))
         votes.append(vote)
-        sums += np.where(values[:, number] > cut, vote, -vote).astype(np.float32)
+        sums += np.where(binned[number] > edge, vote, -vote).astype(np.float32)
         # The highest threshold that keeps enough positives.
         ranked = np.sort(sums[truth])
         least = float(ranked[int((1 - settings.kept) * len(ranked))])
@@ -112,71 +134,100 @@ def fit_node(
     return node, through
 
 
-def _stump(
-    binned: np.ndarray, edges: np.ndarray, weight: np.ndarray, truth: np.ndarray
-) -> tuple[int, float, float]:
-    """Return the feature, cut and vote that lower the loss most: ½ ln of right over wrong."""
-    signed = np.where(truth, weight, -weight)
-    best = (0, 0.0, 0.0)
+def _edges(values: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Return where each feature may be cut, (f, bins - 1) float32: half by quantiles of either class.
+
+    Quantiles of all would be those of the negatives, and none would lie where positives do.
+    """
+
+    def quantiles(own: np.ndarray, at: np.ndarray) -> np.ndarray:
+        rows = np.flatnonzero(own)
+        some = values[rows[:: max(len(rows) // _MANY, 1)]]
+        found: np.ndarray = np.quantile(some, at, axis=0).astype(np.float32)
+        return found
+
+    half = _BINS // 2
+    # A hair below, so that the lowest positive itself still lies above the lowest of them.
+    ours = np.nextafter(quantiles(truth, np.linspace(0, 1, half)), np.float32(-np.inf))
+    theirs = quantiles(~truth, np.linspace(0, 1, half + 1)[1:-1])
+    edges: np.ndarray = np.sort(np.concatenate([ours, theirs]), axis=0).T
+    return edges
+
+
+def _stump(binned: np.ndarray, signed: np.ndarray) -> tuple[int, int, float]:
+    """Return the feature, its edge and the vote that lower the loss most: ½ ln of right over wrong.
+
+    ``signed`` (n,) are the weights, those of negatives below 0.
+    """
+    best = (0, 0, 0.0)
     strongest = 0.0
     total = float(signed.sum())
     for number, bins in enumerate(binned):
         below = np.cumsum(np.bincount(bins, signed, _BINS))[:-1]
         # Right minus wrong where "above the cut" says positive.
-        edge = total - 2 * below
-        at = int(np.abs(edge).argmax())
-        if abs(edge[at]) > strongest:
-            strongest = abs(float(edge[at]))
-            right = float(np.clip((1 + edge[at]) / 2, 1e-6, 1 - 1e-6))
-            best = (number, float(edges[at, number]), 0.5 * float(np.log(right / (1 - right))))
+        gain = total - 2 * below
+        at = int(np.abs(gain).argmax())
+        if abs(gain[at]) > strongest:
+            strongest = abs(float(gain[at]))
+            right = float(np.clip((1 + gain[at]) / 2, 1e-6, 1 - 1e-6))
+            best = (number, at, 0.5 * float(np.log(right / (1 - right))))
     return best
 
 
 def fit_cascade(
-    positives: Callable[[np.ndarray], np.ndarray],
-    negatives: Callable[[list[Node], np.ndarray, int], np.ndarray],
+    positive: np.ndarray,
+    negatives: Callable[[list[Node], int], np.ndarray],
+    values: Callable[[np.ndarray, np.ndarray], np.ndarray],
     settings: CascadeSettings,
     seed: int,
     on_node: Callable[[int, float], None] = lambda number, through: None,
+    nodes: list[Node] | None = None,
 ) -> list[Node]:
     """Fit node after node.
 
     Parameters
     ----------
-    positives
-        Gives values (p, f) of features at every positive that there is.
+    positive
+        (p, k) positions of calcifications.
     negatives
-        Gives values (n, f) at negatives that the nodes so far let through: (nodes, features, number).
+        Gives positions (n, k) that the nodes so far let through: (nodes, how many at most).
+    values
+        Gives values (n, f) float32 of features (f, 2, 5) at positions (n, k).
     settings, seed
         How, and from where.
     on_node
         Called with each node's number and the share of negatives that it lets through.
+    nodes
+        Those that are fitted already; new ones are put to them before `on_node` is called.
 
     Raises
     ------
     SecondReaderError
         If there is no positive or no negative.
     """
-    nodes: list[Node] = []
-    for number in range(settings.nodes):
+    nodes = [] if nodes is None else nodes
+    for number in range(len(nodes), settings.nodes):
         rng = np.random.default_rng((seed, number))
         features = drawn_features(settings.window, settings.features, rng)
-        own, other = positives(features), negatives(nodes, features, settings.negatives)
-        if not len(own) or (not len(other) and not nodes):
+        other = negatives(nodes, settings.negatives)
+        if not len(positive) or (not len(other) and not nodes):
             raise SecondReaderError(
-                f"cascade: got {len(own)} positions of calcifications and {len(other)} of other "
+                f"cascade: got {len(positive)} positions of calcifications and {len(other)} of other "
                 "tissue, expected some of both"
             )
         if len(other) < _FEWEST and nodes:
             break  # the nodes so far let nothing through: there is nothing to learn from
-        node, through = fit_node(own, other, features, settings)
+        every = values(np.concatenate([positive, other]), features)
+        node, through = fit_node(every, np.arange(len(every)) < len(positive), features, settings)
         nodes.append(node)
         on_node(number, through)
     return nodes
 
 
-def scores(nodes: list[Node], prepared: np.ndarray, window: int) -> np.ndarray:
-    """Return the cascade's score of every pixel, (rows, cols) float32 in [0, 1].
+def scores(
+    nodes: list[Node], prepared: np.ndarray, window: int, asked: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the cascade's score of every pixel, or of those asked for, (rows, cols) float32 in [0, 1].
 
     A position that the k-th of n nodes throws away lies between (k - 1) / n and k / n, by how far its
     votes go towards passing; what passes all lies in the last of n + 1 such steps.
@@ -184,28 +235,40 @@ def scores(nodes: list[Node], prepared: np.ndarray, window: int) -> np.ndarray:
     rows, cols = prepared.shape
     sums = integral(prepared, window)
     out = np.zeros((rows, cols), np.float32)
-    at = np.argwhere(prepared != 0)
+    asked = prepared != 0 if asked is None else asked
+    # Strips, so that what is added up stays in the processor's cache.
+    for top in range(0, rows, _STRIP):
+        inside = asked[top : top + _STRIP]
+        if inside.any():
+            part = sums[top : top + len(inside) + window]
+            out[top : top + _STRIP] = _strip(nodes, inside, part)
+    return out
+
+
+def _strip(nodes: Sequence[Node], inside: np.ndarray, sums: np.ndarray) -> np.ndarray:
+    """Return the scores of a strip of pixels (rows, cols)."""
+    shape = (inside.shape[0], inside.shape[1])
+    out = np.zeros(shape, np.float32)
+    at = np.argwhere(inside)
     steps = len(nodes) + 1
     for number, node in enumerate(nodes):
-        if number == 0:
+        if number == 0 and len(at) > _MOST_GATHERED * inside.size:
             # Everywhere at once: shifting an integral image is cheaper than gathering from it.
-            votes = np.zeros((rows, cols), np.float32)
+            votes = np.zeros(shape, np.float32)
             for feature, cut, vote in zip(node.features, node.cuts, node.votes, strict=True):
-                above = values_everywhere(sums, feature, (rows, cols)) > cut
-                votes += np.where(above, vote, -vote).astype(np.float32)
+                votes += np.where(values_everywhere(sums, feature, shape) > cut, vote, -vote)
             found = votes[at[:, 0], at[:, 1]]
         else:
             found = node.sums(values_at(sums, node.features, at))
         most = float(np.abs(node.votes).sum()) or 1.0
-        passed = found >= node.least
-        span = max(most - node.least, 1e-6)
-        if number == len(nodes) - 1:
-            last = at[passed]
-            out[last[:, 0], last[:, 1]] = (number + 1 + (found[passed] - node.least) / span) / steps
-        thrown = at[~passed]
-        towards = (found[~passed] + most) / max(node.least + most, 1e-6)
+        through = found >= node.least
+        towards = (found[~through] + most) / max(node.least + most, 1e-6)
+        thrown = at[~through]
         out[thrown[:, 0], thrown[:, 1]] = (number + np.clip(towards, 0, 0.999)) / steps
-        at = at[passed]
+        at, found = at[through], found[through]
+        if number == len(nodes) - 1:
+            beyond = (found - node.least) / max(most - node.least, 1e-6)
+            out[at[:, 0], at[:, 1]] = (number + 1 + beyond) / steps
     return np.clip(out, 0, 1)
 
 

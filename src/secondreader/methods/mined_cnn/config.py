@@ -40,6 +40,7 @@ class CascadeSettings(BaseModel):
     kept: float = Field(default=0.99, gt=0, le=1)  # of positives in each node, as the issue says
     thrown: float = Field(default=0.5, gt=0, lt=1)  # of negatives in each node, likewise
     negatives: int = Field(default=200_000, gt=0)  # ours: of a node
+    images: int = Field(default=400, gt=0)  # ours: that a node's negatives come from, at most
     loss: Literal["ranking", "exponential"] = "ranking"  # Bria 2014; exponential is AdaBoost's
 
 
@@ -65,7 +66,14 @@ class Config(BaseModel):
     largest_mm: float = Field(default=1.0, gt=0)  # larger calcifications are left out
     point_mm: float = Field(default=0.5, gt=0)  # the disc that a truth without outline becomes
     away_mm: float = Field(default=1.0, gt=0)  # a negative lies so far from any calcification
+    # Only images of makers whose name holds one of these are learnt from; of all if there is none.
+    makers: tuple[str, ...] = ()
+    # Other positions that are learnt from, and that a test looks at, evenly drawn; all if None. The
+    # abstract has 27 and 18 million.
+    negatives: int | None = Field(default=None, gt=0)
+    tested: int | None = Field(default=None, gt=0)
     mined: int = Field(default=2000, gt=0)  # hardest negatives of an image
+    mined_images: int = Field(default=2000, gt=0)  # that are mined, at most
     rounds: int = Field(default=1, gt=0)  # the abstract has two networks: one round of mining
     positive_share: float = Field(default=0.5, gt=0, lt=1)
     pruned: float = Field(

@@ -6,24 +6,24 @@ memory-mapped images when a batch wants them, and never held.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from secondreader.domain import ImageSet, Mask
+from secondreader.domain import ImageSet, Mask, SecondReaderError
 from secondreader.learning import augment as moving
 from secondreader.learning.fit import Batch
 from secondreader.learning.patches import cut_out, names
-from secondreader.learning.positions import Positions, away_from, of_masks, of_points
+from secondreader.learning.positions import Positions, away_from, of_masks, of_points, thinned
 from secondreader.learning.prepared import Prepared, prepared_by
 from secondreader.learning.sampling import balanced, generator
 from secondreader.methods.mined_cnn.config import NAME, Config
 from secondreader.methods.mined_cnn.network import WINDOW
 from secondreader.methods.mined_cnn.prepare import looked_at, prepare
 
-__all__ = ["Data", "augmented", "data", "middle"]
+__all__ = ["Data", "augmented", "data", "wanted"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,12 +61,45 @@ class Data:
 def data(
     images: ImageSet,
     config: Config,
+    *,
+    makers: Collection[str] = (),
+    negatives: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Data:
-    """Prepare a set's images, and list their positions."""
+    """Prepare a set's images, and list their positions.
+
+    Parameters
+    ----------
+    images
+        The set.
+    config
+        The method's settings.
+    makers
+        Only images of makers whose name holds one of these; of all if there is none.
+    negatives
+        Other positions to keep, evenly drawn; all if ``None``.
+    progress
+        Called with the images done, and all.
+
+    Raises
+    ------
+    SecondReaderError
+        If no image is of the makers.
+    """
+    records = [
+        r
+        for r in images.records
+        if not makers or any(m.lower() in (r.vendor or "").lower() for m in makers)
+    ]
+    if images.records and not records:
+        there = ", ".join(sorted({r.vendor or "unknown" for r in images.records}))
+        raise SecondReaderError(
+            f"makers: got images of {there}, expected some of {', '.join(makers)}"
+        )
     ready = prepared_by(
-        images, prepare, config, name=f"{NAME}/1",
-        depends=("spacing_mm", "coarsest_mm", "stabilise", "background_mm"), progress=progress,
+        images, prepare, config, name=f"{NAME}/2",
+        depends=("spacing_mm", "coarsest_mm", "stabilise", "background_mm"), records=records,
+        progress=progress,
     )  # fmt: skip
     centres, free = [], []
     for index in range(len(ready)):
@@ -79,7 +112,19 @@ def data(
         centres.append(own)
         pitch = (config.spacing_mm, config.spacing_mm)
         free.append(away_from(inside, regions, config.away_mm, pitch))
-    return Data(ready, of_points(centres), of_masks(free), tuple(centres))
+    other = of_masks(free)
+    if negatives is not None:
+        other = thinned(other, negatives, config.seed)
+    return Data(ready, of_points(centres), other, tuple(centres))
+
+
+def wanted(own: Data, index: int) -> np.ndarray:
+    """Return where an image's negatives lie, (rows, cols) bool."""
+    shape = own.images.pixels(index).shape
+    mask = np.zeros((shape[0], shape[1]), bool)
+    at = own.negative.at(np.asarray(own.negative.of_image(index), np.int64))
+    mask[at[:, 1], at[:, 2]] = True
+    return mask
 
 
 def augmented(batch: Batch, where: torch.Generator, config: Config) -> Batch:
@@ -87,10 +132,3 @@ def augmented(batch: Batch, where: torch.Generator, config: Config) -> Batch:
     matrices = moving.affine(config.augment, len(batch["image"]), where)
     image, _ = moving.geometric(batch["image"], matrices, WINDOW)
     return {**batch, "image": moving.intensity(image, config.augment, where)}
-
-
-def middle(batch: Batch) -> torch.Tensor:
-    """Cut a batch's images to the window, as augmentation does."""
-    rest = (batch["image"].shape[-1] - WINDOW) // 2
-    image: torch.Tensor = batch["image"][..., rest : rest + WINDOW, rest : rest + WINDOW]
-    return image

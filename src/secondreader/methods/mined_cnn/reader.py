@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from torch import nn
 
 from secondreader import detections, geometry, imaging
-from secondreader.domain import Heatmap, ImageReading, Intent, Mammogram, SecondReaderError
+from secondreader.domain import (
+    Heatmap,
+    ImageReading,
+    ImageRecord,
+    ImageSet,
+    Intent,
+    Mammogram,
+    SecondReaderError,
+)
 from secondreader.learning.model_folder import load_into, load_model_folder
 from secondreader.methods.mined_cnn.cascade import Node, cascade_from, scores
 from secondreader.methods.mined_cnn.config import NAME, Config
-from secondreader.methods.mined_cnn.dense import everywhere, quick, somewhere
+from secondreader.methods.mined_cnn.data import data, wanted
+from secondreader.methods.mined_cnn.dense import quick, where_wanted
 from secondreader.methods.mined_cnn.network import patch_network
 from secondreader.methods.mined_cnn.prepare import looked_at, prepare, refusal
 
@@ -47,12 +57,13 @@ class MinedCnn:
             refused = refused or ("no-breast", f"{NAME} found no breast in the image")
             return ImageReading(mammogram.source, None, refused)
         prepared, frame = made
-        known = self.known(prepared)
+        mask = looked_at(prepared, self.config)
+        known = self.known(prepared, mask)
         positions, found = detections.peaks(
             known,
             threshold=self.config.least,
             min_distance=self.config.apart_mm / self.config.spacing_mm,
-            mask=looked_at(prepared, self.config),
+            mask=mask,
             most=self.config.most,
         )
         assert mammogram.spacing_mm is not None
@@ -68,23 +79,56 @@ class MinedCnn:
         heatmap = Heatmap(np.clip(highest, 0, 1).astype(np.float32), grid)
         return ImageReading(mammogram.source, score, None, marked, heatmap)
 
-    def known(self, prepared: np.ndarray) -> np.ndarray:
-        """Return the score of every position, (rows, cols) float32 in [0, 1].
+    def positions(
+        self, images: ImageSet
+    ) -> tuple[Sequence[ImageRecord], Callable[[int], tuple[np.ndarray, np.ndarray]]]:
+        """Return what positions score, image by image.
+
+        Parameters
+        ----------
+        images
+            A set whose calcifications are known.
+
+        Returns
+        -------
+        tuple
+            The records that it reads, and a function of the number of each to the scores of its
+            calcifications, the best of the nine pixels at the middle of each, and of its other
+            positions a millimetre or more from one (`Config.away_mm`), both (n,) float32.
+        """
+        own = data(images, self.config, negatives=self.config.tested)
+
+        def scored(index: int) -> tuple[np.ndarray, np.ndarray]:
+            prepared = np.asarray(own.images.pixels(index))
+            other = wanted(own, index)
+            near = np.zeros_like(other)
+            for row, col in own.centres[index]:
+                near[max(row - 1, 0) : row + 2, max(col - 1, 0) : col + 2] = True
+            known = self.known(prepared, (other | near) & (prepared != 0))
+            best = [known[max(r - 1, 0) : r + 2, max(c - 1, 0) : c + 2].max()
+                    for r, c in own.centres[index]]  # fmt: skip
+            return np.array(best, np.float32), known[other]
+
+        return own.images.records, scored
+
+    def known(self, prepared: np.ndarray, asked: np.ndarray | None = None) -> np.ndarray:
+        """Return the score of every position, or of those asked for, (rows, cols) float32 in [0, 1].
 
         Of two networks, what the first rules out scores below one half, by what the first says of
         it; what it lets through scores above, by what the second says.
         """
         if self.nodes is not None:
-            return scores(self.nodes, prepared, self.config.cascade.window)
+            return scores(self.nodes, prepared, self.config.cascade.window, asked)
         assert self.first is not None
-        known = everywhere(self.first, prepared)
+        asked = prepared != 0 if asked is None else asked
+        known = where_wanted(self.first, prepared, asked)
         if self.second is None:
             return known
         least = self.config.threshold or 0.0
-        at = np.argwhere((known >= least) & (prepared != 0))
-        out = np.minimum(known / max(least, 1e-9), 1) * 0.5 * (prepared != 0)
-        out[at[:, 0], at[:, 1]] = 0.5 + somewhere(self.second, prepared, at) / 2
-        both: np.ndarray = out.astype(np.float32)
+        through = asked & (known >= least)
+        low = np.minimum(known / max(least, 1e-9), 1) * 0.5
+        second = where_wanted(self.second, prepared, through)
+        both: np.ndarray = np.where(through, 0.5 + second / 2, low).astype(np.float32)
         return both
 
 

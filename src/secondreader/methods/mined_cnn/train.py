@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -22,16 +22,14 @@ from secondreader.learning.model_folder import save_model
 from secondreader.learning.positions import Positions, draw, of_where
 from secondreader.learning.sampling import hardest_in_maps
 from secondreader.learning.watching import bar
-from secondreader.methods.mined_cnn.cascade import Node, cascade_arrays, fit_cascade, scores
+from secondreader.methods.mined_cnn.boosting import boosted
+from secondreader.methods.mined_cnn.cascade import cascade_arrays
 from secondreader.methods.mined_cnn.config import NAME, Config
-from secondreader.methods.mined_cnn.data import Data, augmented, data
-from secondreader.methods.mined_cnn.dense import everywhere, quick, somewhere
-from secondreader.methods.mined_cnn.haar import integral, values_at
+from secondreader.methods.mined_cnn.data import Data, augmented, data, wanted
+from secondreader.methods.mined_cnn.dense import quick, somewhere, where_wanted
 from secondreader.methods.mined_cnn.network import WINDOW, patch_network
 
 __all__ = ["cost", "train"]
-
-Progress = Callable[[int, int], None]
 
 
 def train(
@@ -56,9 +54,14 @@ def train(
         If there is no calcification, or training fails.
     """
     with bar("preparing images", hardware) as progress:
-        own, held = (data(images, config, progress) for images in (train, val))
+        own, held = (
+            data(
+                images, config, makers=config.makers, negatives=config.negatives, progress=progress
+            )
+            for images in (train, val)
+        )
     if config.detector == "cascade":
-        nodes = _cascade(own, config, hardware)
+        nodes = boosted(own, config, run_dir / "stages" / "cascade", hardware)
         weights = cascade_arrays(nodes, "cascade.")
     else:
         first = _network(own, held, config, config.first, "first", run_dir, hardware, None)
@@ -125,16 +128,20 @@ def _network(
 def _mined(
     network: nn.Sequential, own: Data, config: Config, folder: Path, hardware: Hardware
 ) -> Positions:
-    """Return the hardest negatives of each training image, kept image by image."""
+    """Return the hardest negatives of each training image, or of some, kept image by image."""
     reading = quick(network).to(device(hardware))
+    shuffled = np.random.default_rng(config.seed).permutation(len(own.images))
+    chosen = np.sort(shuffled[: config.mined_images]).tolist()
 
-    def hard(index: int) -> np.ndarray:
-        known = everywhere(reading, np.asarray(own.images.pixels(index)))
+    def hard(number: int) -> np.ndarray:
+        index = chosen[number]
+        pixels = np.asarray(own.images.pixels(index))
+        known = where_wanted(reading, pixels, wanted(own, index))
         found, _ = hardest_in_maps([(index, known)], own.negative, config.mined)
         return found.at(np.arange(len(found)))
 
     with bar("mining hard negatives", hardware) as progress:
-        rows = kept_arrays(folder, len(own.images), hard, progress)
+        rows = kept_arrays(folder, len(chosen), hard, progress)
     return of_where(np.concatenate([np.zeros((0, 3), np.int64), *rows]))
 
 
@@ -157,50 +164,6 @@ def _at(network: nn.Sequential, held: Data, where: np.ndarray, near: bool = Fals
             at = np.clip(where[own, 1:] + step, 0, np.array(pixels.shape) - 1)
             found[own] = np.maximum(found[own], somewhere(network, pixels, at))
     return found
-
-
-def _cascade(own: Data, config: Config, hardware: Hardware) -> list[Node]:
-    """Fit the Haar cascade."""
-    window = config.cascade.window
-
-    def gathered(where: np.ndarray, features: np.ndarray) -> np.ndarray:
-        out = np.zeros((len(where), len(features)), np.float32)
-        for image in np.unique(where[:, 0]):
-            at = np.flatnonzero(where[:, 0] == image)
-            sums = integral(np.asarray(own.images.pixels(int(image))), window)
-            out[at] = values_at(sums, features, where[at, 1:])
-        return out
-
-    def positives(features: np.ndarray) -> np.ndarray:
-        return gathered(own.positive.at(np.arange(len(own.positive))), features)
-
-    def negatives(nodes: list[Node], features: np.ndarray, count: int) -> np.ndarray:
-        rng = np.random.default_rng((config.seed, len(nodes)))
-        if not nodes:
-            return gathered(draw(own.negative, rng, count), features)
-        return gathered(_let_through(own, nodes, count, config, rng), features)
-
-    with bar("boosting nodes", hardware) as progress:
-        return fit_cascade(
-            positives, negatives, config.cascade, config.seed,
-            on_node=lambda number, _: progress(number + 1, config.cascade.nodes),
-        )  # fmt: skip
-
-
-def _let_through(
-    own: Data, nodes: list[Node], count: int, config: Config, rng: np.random.Generator
-) -> np.ndarray:
-    """Return negatives (n, 3) that a cascade lets through, evenly from as many images as it takes."""
-    found: list[np.ndarray] = []
-    passed = len(nodes) / (len(nodes) + 1)
-    each = max(count // max(len(own.images), 1), 50)
-    for image in rng.permutation(len(own.images)).tolist():
-        known = scores(nodes, np.asarray(own.images.pixels(image)), config.cascade.window)
-        where = own.negative.at(np.asarray(own.negative.of_image(image), np.int64))
-        own_scores = known[where[:, 1], where[:, 2]]
-        through = where[own_scores >= passed]
-        found.append(through[rng.permutation(len(through))[:each]])
-    return np.concatenate(found) if found else np.zeros((0, 3), np.int64)
 
 
 def _named(network: nn.Module, prefix: str) -> dict[str, Tensor]:
