@@ -48,8 +48,8 @@ class Images:
         return self.arrays[index]
 
 
-def lesion(row, col, radius, pathology=Pathology.MALIGNANT, kind=Kind.MASS, **more):
-    return Lesion("x", kind, Circle(row, col, radius), pathology=pathology, **more)
+def lesion(row, col, radius, pathology=Pathology.MALIGNANT, kind=Kind.MASS, name="", **more):
+    return Lesion(name, kind, Circle(row, col, radius), pathology=pathology, **more)
 
 
 def trained_once(config=SMALL):
@@ -72,7 +72,8 @@ def test_the_strips_of_an_image_are_the_image_in_one_pass():
     wide = np.zeros(((rows - 1) * 32 + 64, (cols - 1) * 32 + 64), np.float32)
     wide[:1200, :200] = image
     with torch.no_grad():
-        whole = torch.sigmoid(network.local(torch.from_numpy(wide)[None, None]))[0].numpy()
+        whole = network.called(network.local(torch.from_numpy(wide)[None, None]))
+        whole = torch.sigmoid(whole)[0].numpy()
     assert got.shape == whole.shape == (37, 6)
     assert np.allclose(got, whole, atol=1e-4)
 
@@ -186,7 +187,7 @@ def test_positives_are_findings_that_fit_and_negatives_touch_none():
     array = np.full((320, 256), 0.4, np.float16)
     array[:, 200:] = 0
     own = [
-        lesion(100, 90, 12), lesion(250, 60, 60), lesion(180, 160, 8, None, Kind.ASYMMETRY),
+        lesion(100, 90, 12), lesion(250, 60, 70), lesion(180, 160, 8, None, Kind.ASYMMETRY),
         lesion(30, 30, 4, visible=False), lesion(30, 150, 2, kind=Kind.MICROCALCIFICATION),
     ]  # fmt: skip
     made = patches(Images([array], [own]), SMALL)

@@ -25,9 +25,9 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seed: int = 0  # ours
-    init: str = (
-        "none"  # the paper says nothing of other weights; a model folder: its tissue classifier
-    )
+    # The paper says nothing of other weights. A model folder: with trains=tissue its classifier is
+    # trained on; else it is taken as it is, for section 3 trains the heatmap after it.
+    init: str = "none"
     trains: Literal[
         "heatmap",  # tissue classifier, image score from its answers, heatmap regression with them
         "baseline",  # the same, the heatmap without them: table 3's first row
@@ -43,7 +43,8 @@ class Config(BaseModel):
     patch: int = Field(default=128, ge=32, multiple_of=32)
     stride: int = Field(default=64, ge=32, multiple_of=32)  # section 3, "Aggregated local results"
     grid: int = Field(default=32, gt=0)  # section 3: pixels from negative to negative
-    largest: float = Field(default=1.0, gt=0)  # ours: of a patch, that an annotation may be wide
+    # Ours, the paper says "very large": in mm, so that all magnifications have the same findings.
+    largest_mm: float = Field(default=25.0, gt=0)
     widths: tuple[int, ...] = (32, 64, 128, 256, 256)  # ours: VGG's blocks, half as deep
     positive_share: float = Field(default=0.5, gt=0, lt=1)  # ours: against 1 : 100
     small: Literal[64, 128, 256, 512] = 256  # section 3: pixels of the whole image
@@ -55,6 +56,12 @@ class Config(BaseModel):
     gate: float = Field(default=0.2, gt=0, lt=1)  # ours: of the heatmap's highest place
     marked: float = Field(default=0.5, gt=0, lt=1)  # section 3.2: a positive tile
     most: int = Field(default=10, gt=0)  # ours: detections of an image
+    most_tiles: int = Field(default=120, gt=0)  # ours: of an image, the surest; bounds the time
+    # Section 4 names it as the next step: a place is judged with the same place in the other view.
+    two_views: bool = False
+    # Ours: both views show a place as far behind the nipple as it lies; they agree to so much.
+    depth_mm: float = Field(default=8.0, gt=0)
+    pair_width: int = Field(default=32, gt=0)  # ours
     # Section 4: brightness, rotation, offset, flips, cropping; the numbers are ours.
     augment: AugmentSettings = AugmentSettings(rotation=20, zoom=0.1, shift=0.05, gain=0.1)
     offset: int = Field(default=16, ge=0)  # ours: pixels that a positive may lie off the middle
@@ -65,6 +72,10 @@ class Config(BaseModel):
     image: FitSettings = FitSettings(  # ours
         learning_rate=1e-2, weight_decay=1e-3, steps=400, batch=64, validate_every=50, patience=4
     )
+    pairs: FitSettings = FitSettings(  # ours
+        learning_rate=1e-3, weight_decay=1e-4, schedule="cosine", steps=3000, batch=64,
+        validate_every=300, clip=5.0,
+    )  # fmt: skip
     heatmap: FitSettings = FitSettings(  # ours
         learning_rate=1e-3, weight_decay=1e-4, schedule="cosine", steps=6000, batch=16,
         validate_every=300, clip=5.0,

@@ -23,7 +23,8 @@ from secondreader.methods.tissue_heatmap.network import PLACES
 from secondreader.methods.tissue_heatmap.prepare import prepare
 
 __all__ = [
-    "KINDS", "Patches", "Small", "augmented", "middle", "patches", "places_of", "ready", "shrunk",
+    "KINDS", "Patches", "Small", "augmented", "centres", "middle", "patches", "places_of", "ready",
+    "shrunk",
 ]  # fmt: skip
 
 KINDS = (
@@ -38,7 +39,7 @@ def ready(
 ) -> Prepared:
     """Prepare every image of a set once."""
     return prepared_by(
-        images, prepare, config, name=f"{NAME}/1",
+        images, prepare, config, name=f"{NAME}/2",
         depends=("spacing_mm", "coarsest_mm", "canvas_mm"), progress=progress,
     )  # fmt: skip
 
@@ -73,24 +74,16 @@ class Patches:
 def patches(own: Prepared, config: Config) -> Patches:
     """List the patches of a set: at the centre of each annotation, and on a grid away from all.
 
-    Annotations wider than `largest` patches are left out, and are no background (section 3).
+    Very wide annotations, and those of what is hidden in this view, are left out, and are no
+    background (section 3).
     """
-    positive: list[list[int]] = []
-    negative: list[np.ndarray] = []
-    for index in range(len(own)):
-        pixels = np.asarray(own.pixels(index))
-        shape = (pixels.shape[0], pixels.shape[1])
-        covered = np.zeros(shape, np.int32)
-        for lesion in own.lesions[index]:
-            if lesion.region is None or lesion.kind not in (*KINDS, Kind.MICROCALCIFICATION, None):
-                continue
-            mask = geometry.rasterise(lesion.region, shape)
-            rows, cols = mask.pixels.shape
-            covered[mask.row0 : mask.row0 + rows, mask.col0 : mask.col0 + cols] |= mask.pixels
-            if _is_positive(lesion, config) and mask.pixels.any():
-                middle = np.argwhere(mask.pixels).mean(0) + np.array([mask.row0, mask.col0])
-                positive.append([index, *np.rint(middle).astype(int).tolist()])
-        negative.append(_grid(covered, pixels, index, config))
+    positive = [
+        [index, row, col]
+        for index in range(len(own))
+        for row, col, seen in centres(own, index, config).values()
+        if seen
+    ]
+    negative = [_grid(own, index, config) for index in range(len(own))]
     return Patches(
         own,
         of_where(np.array(positive, np.int64).reshape(-1, 3)),
@@ -98,17 +91,43 @@ def patches(own: Prepared, config: Config) -> Patches:
     )
 
 
-def _is_positive(lesion: Lesion, config: Config) -> bool:
-    """A finding that is seen in this view, and not wider than a patch: BI-RADS 2 and above."""
-    assert lesion.region is not None
-    if lesion.kind not in KINDS or lesion.visible is False:
-        return False
-    return geometry.diameter(lesion.region) <= config.largest * config.patch
+def centres(own: Prepared, index: int, config: Config) -> dict[str, tuple[int, int, bool]]:
+    """Return the centre of mass (row, col) of each finding of an image, and whether it is seen there.
+
+    By the lesion's id; findings of BI-RADS 2 and above that are not very wide.
+    """
+    pixels = own.pixels(index)
+    found = {}
+    for number, lesion in enumerate(own.lesions[index]):
+        if lesion.region is None or lesion.kind not in KINDS:
+            continue
+        if geometry.diameter(lesion.region) * config.spacing_mm > config.largest_mm:
+            continue
+        mask = geometry.rasterise(lesion.region, (pixels.shape[0], pixels.shape[1]))
+        if mask.pixels.any():
+            row, col = np.argwhere(mask.pixels).mean(0)
+            at = round(row + mask.row0), round(col + mask.col0)
+            found[lesion.lesion_id or str(number)] = (*at, lesion.visible is not False)
+    return found
 
 
-def _grid(covered: np.ndarray, pixels: np.ndarray, index: int, config: Config) -> np.ndarray:
+def _annotated(own: Prepared, index: int) -> np.ndarray:
+    """Return where anything is annotated, (rows, cols) bool."""
+    pixels = own.pixels(index)
+    covered = np.zeros((pixels.shape[0], pixels.shape[1]), bool)
+    for lesion in own.lesions[index]:
+        if lesion.region is None or lesion.kind not in (*KINDS, Kind.MICROCALCIFICATION, None):
+            continue
+        mask = geometry.rasterise(lesion.region, covered.shape)
+        rows, cols = mask.pixels.shape
+        covered[mask.row0 : mask.row0 + rows, mask.col0 : mask.col0 + cols] |= mask.pixels
+    return covered
+
+
+def _grid(own: Prepared, index: int, config: Config) -> np.ndarray:
     """Return places (n, 3) at fixed strides whose patch touches no annotation; empty ones too."""
-    sums = np.pad(covered.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    pixels = np.asarray(own.pixels(index))
+    sums = np.pad(_annotated(own, index).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
     rows, cols = (np.arange(0, side, config.grid) for side in pixels.shape)
     r, c = (axis.ravel() for axis in np.meshgrid(rows, cols, indexing="ij"))
     half = config.patch // 2
@@ -116,26 +135,28 @@ def _grid(covered: np.ndarray, pixels: np.ndarray, index: int, config: Config) -
     c0, c1 = np.clip([c - half, c + half], 0, pixels.shape[1])
     free = (sums[r1, c1] - sums[r0, c1] - sums[r1, c0] + sums[r0, c0]) == 0
     # Empty space is the paper's too ("ranged from empty space …"), but a tenth of it is enough.
-    empty = np.asarray(pixels)[r, c] == 0
+    empty = pixels[r, c] == 0
     free &= ~empty | ((r // config.grid + c // config.grid) % 10 == 0)
     return np.column_stack([np.full(free.sum(), index), r[free], c[free]])
 
 
 def augmented(batch: Batch, where: torch.Generator, config: Config) -> Batch:
-    """Turn, stretch and shade a batch, and cut it to the patch."""
-    matrices = moving.affine(config.augment, len(batch["image"]), where)
-    image, _ = moving.geometric(batch["image"], matrices, config.patch)
-    changed = moving.intensity(image, config.augment, where)
-    return {**batch, "image": torch.where(image > 0, changed.clamp(1e-3, 1), image)}
+    """Turn, stretch and shade a batch, each view of a pair its own way, and cut it to the patch."""
+    made = dict(batch)
+    for name in ("image", "other"):
+        if name in batch:
+            matrices = moving.affine(config.augment, len(batch[name]), where)
+            image, _ = moving.geometric(batch[name], matrices, config.patch)
+            changed = moving.intensity(image, config.augment, where)
+            made[name] = torch.where(image > 0, changed.clamp(1e-3, 1), image)
+    return made
 
 
-def middle(batch: Batch, config: Config) -> torch.Tensor:
-    """Cut a batch's images to the patch, as augmentation does."""
-    rest = (batch["image"].shape[-1] - config.patch) // 2
-    image: torch.Tensor = batch["image"][
-        ..., rest : rest + config.patch, rest : rest + config.patch
-    ]
-    return image
+def middle(image: torch.Tensor, config: Config) -> torch.Tensor:
+    """Cut images (n, 1, h, w) to the patch, as augmentation does."""
+    rest = (image.shape[-1] - config.patch) // 2
+    inner: torch.Tensor = image[..., rest : rest + config.patch, rest : rest + config.patch]
+    return inner
 
 
 def shrunk(pixels: np.ndarray, size: int) -> tuple[np.ndarray, float]:

@@ -16,7 +16,7 @@ from secondreader.learning.patches import cut
 from secondreader.methods.tissue_heatmap.config import Config
 from secondreader.methods.tissue_heatmap.network import Tissue
 
-__all__ = ["answers", "entropy", "frozen", "inside", "saliency"]
+__all__ = ["answers", "entropy", "frozen", "inside", "middles", "saliency", "seen"]
 
 _ROWS = 16  # places of a strip
 _HALO = 160  # pixels beyond which nothing changes an answer: the receptive field's radius and more
@@ -24,8 +24,8 @@ _AT_ONCE = 16
 
 
 @torch.inference_mode()
-def answers(network: Tissue, prepared: np.ndarray, config: Config) -> np.ndarray:
-    """Return the answer of every patch at the stride, (rows, cols) float32 in [0, 1].
+def seen(network: Tissue, prepared: np.ndarray, config: Config) -> Tensor:
+    """Return what is seen in every patch at the stride, (rows, cols, channels) float32, on the CPU.
 
     Place (i, j) is the patch that begins at pixel (i, j) times the stride; an image smaller than a
     patch is one patch. Strips overlap by more than the receptive field: the whole in one pass.
@@ -35,18 +35,31 @@ def answers(network: Tissue, prepared: np.ndarray, config: Config) -> np.ndarray
     rows, cols = (max((side - patch + step - 1) // step, 0) + 1 for side in prepared.shape)
     wide = np.zeros(((rows - 1) * step + patch, (cols - 1) * step + patch), np.float32)
     wide[: prepared.shape[0], : prepared.shape[1]] = prepared
-    out = np.zeros((rows, cols), np.float32)
+    strips = []
     above = -(-_HALO // step)  # places
     for first in range(0, rows, _ROWS):
         last = min(first + _ROWS, rows)
         low, high = max(first - above, 0), min(last + above, rows)
         strip = wide[low * step : (high - 1) * step + patch]
         image = torch.from_numpy(strip)[None, None].to(where)
-        found = torch.sigmoid(
-            network.local(image.contiguous(memory_format=torch.channels_last)).float()
-        )
-        out[first:last] = found[0, first - low : last - low].cpu().numpy()
-    return out
+        found = network.local(image.contiguous(memory_format=torch.channels_last)).float()
+        strips.append(found[0, first - low : last - low].cpu())
+    return torch.cat(strips)
+
+
+@torch.inference_mode()
+def answers(network: Tissue, prepared: np.ndarray, config: Config) -> np.ndarray:
+    """Return the answer of every patch at the stride, (rows, cols) float32 in [0, 1]; see `seen`."""
+    found = seen(network, prepared, config)
+    where = next(network.parameters()).device
+    called: np.ndarray = torch.sigmoid(network.called(found.to(where))).cpu().numpy()
+    return called
+
+
+def middles(places: np.ndarray, config: Config) -> np.ndarray:
+    """Return the pixels (n, 2) that places (n, 2) have their middle at: `cut` takes it as its centre."""
+    found: np.ndarray = places * config.stride + config.patch // 2
+    return found
 
 
 def inside(prepared: np.ndarray, config: Config, shape: tuple[int, ...]) -> np.ndarray:

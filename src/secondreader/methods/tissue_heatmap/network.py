@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["PLACES", "Aggregated", "HeatmapNet", "Tissue"]
+__all__ = ["PLACES", "Aggregated", "HeatmapNet", "Pair", "Tissue"]
 
 PLACES = 32
 """Of the heatmap, each way (section 4)."""
@@ -49,18 +49,67 @@ class Tissue(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Map prepared values (n, 1, h, w) to logits (n,), of the whole of each."""
-        found: Tensor = self.present(self.features((image - 0.3) * 4).mean((2, 3), keepdim=True))
-        return found.flatten()
+        return self.called(self.seen(image))
+
+    def seen(self, image: Tensor) -> Tensor:
+        """Map (n, 1, h, w) to what is seen in the whole of each, (n, channels)."""
+        found: Tensor = self.features((image - 0.3) * 4).mean((2, 3))
+        return found
 
     def local(self, image: Tensor) -> Tensor:
-        """Map (n, 1, h, w) to logits (n, rows, cols), one for each patch at the stride.
+        """Map (n, 1, h, w) to what is seen in each patch at the stride, (n, rows, cols, channels).
 
         The first patch begins at the first pixel; convolution over the image, not crop by crop: a
         patch sees what lies round it where a crop would see zeros.
         """
         features = self.features((image - 0.3) * 4)
-        mean = functional.avg_pool2d(features, self.window, self.step)
-        found: Tensor = self.present(mean)[:, 0]
+        found: Tensor = functional.avg_pool2d(features, self.window, self.step).permute(0, 2, 3, 1)
+        return found
+
+    def called(self, seen: Tensor) -> Tensor:
+        """Map what is seen (…, channels) to logits (…)."""
+        return functional.linear(seen, self.present.weight.flatten(1), self.present.bias)[..., 0]
+
+
+class Pair(nn.Module):
+    """A place in two views, seen by one encoder, late fusion: what the other view adds to its logit.
+
+    Section 4: "annotated regions can be paired from both CC and MLO angles, then shown simultaneously
+    to a classifier which learns one set of features using either region". Without the other view
+    nothing is added, so the answer is exactly that of one view.
+
+    Parameters
+    ----------
+    tissue
+        The classifier of one view; it stays as it is.
+    width
+        Of the layer between.
+    """
+
+    def __init__(self, tissue: Tissue, width: int) -> None:
+        super().__init__()
+        channels = tissue.present.in_channels
+        self.tissue = tissue.requires_grad_(False)
+        last = nn.Linear(width, 1)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.layers = nn.Sequential(nn.Linear(2 * channels + 2, width), nn.ReLU(), last)
+
+    def train(self, mode: bool = True) -> Pair:
+        """Learn, or not; the classifier of one view never does."""
+        super().train(mode)
+        self.tissue.eval()
+        return self
+
+    def forward(self, own: Tensor, other: Tensor) -> Tensor:
+        """Map two patches of one place, (n, 1, h, w) each, to the logit of the first, (n,)."""
+        return self.joined(self.tissue.seen(own), self.tissue.seen(other))
+
+    def joined(self, own: Tensor, other: Tensor) -> Tensor:
+        """Map what is seen in a place and in the same of the other view, (n, channels), to (n,)."""
+        alone, beside = self.tissue.called(own), self.tissue.called(other)
+        told = torch.cat([own, other, alone[:, None] / 4, beside[:, None] / 4], 1)
+        found: Tensor = alone + self.layers(told)[:, 0]
         return found
 
 

@@ -7,6 +7,7 @@ An et al. (2018), section 3, "Data preparation".
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -99,7 +100,9 @@ def prepare(mammogram: Mammogram, config: Config) -> tuple[np.ndarray, Frame] | 
         return None
     side = imaging.chest_wall(whole)
     frame = geometry.identity(shape)
-    pixels, cropped = imaging.crop_to_mask(np.where(whole, mammogram.pixels, 0), frame, whole, 4)
+    # Room that is still there at the working pitch: a breast without it was cut off by the image.
+    room = math.ceil(4 * max(config.spacing_mm / min(mammogram.spacing_mm), 1))
+    pixels, cropped = imaging.crop_to_mask(np.where(whole, mammogram.pixels, 0), frame, whole, room)
     pixels, turned = imaging.orient(pixels, cropped, side)
     if min(np.array(pixels.shape) * mammogram.spacing_mm) < _LEAST * config.spacing_mm:
         return None

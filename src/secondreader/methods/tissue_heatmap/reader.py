@@ -1,13 +1,12 @@
-"""The trained networks as a reader."""
+"""The trained networks as a reader of single images."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
 from scipy import ndimage
-from torch import nn
 
 from secondreader import detections, geometry
 from secondreader.domain import (
@@ -16,24 +15,40 @@ from secondreader.domain import (
     Frame,
     Heatmap,
     ImageReading,
+    ImageSet,
     Intent,
     Kind,
     Mammogram,
-    SecondReaderError,
+    Part,
 )
-from secondreader.learning.model_folder import load_into, load_model_folder
+from secondreader.evaluation.figures import Curve, Figure
+from secondreader.learning.prepared import Prepared
 from secondreader.methods.tissue_heatmap.config import NAME, Config
 from secondreader.methods.tissue_heatmap.data import places_of, shrunk
-from secondreader.methods.tissue_heatmap.local import answers, frozen, inside, saliency
-from secondreader.methods.tissue_heatmap.network import PLACES, Aggregated, HeatmapNet, Tissue
+from secondreader.methods.tissue_heatmap.local import (
+    answers,
+    frozen,
+    inside,
+    middles,
+    saliency,
+)
+from secondreader.methods.tissue_heatmap.network import (
+    PLACES,
+    Aggregated,
+    HeatmapNet,
+    Tissue,
+)
 from secondreader.methods.tissue_heatmap.prepare import prepare, refusal
 
-__all__ = ["TissueHeatmap", "load"]
+__all__ = ["Local", "Progress", "TissueHeatmap"]
 
 _SHOWN = 8  # pixels of the heatmap's places
 _SMOOTH_MM = 1.5  # of saliency, before its peaks are places
 _WIDE_MM = 10.0  # diameter that a detection is drawn with
-_MOST_TILES = 120  # of an image whose saliency is computed, the surest
+
+Progress = Callable[[int, int], None]
+Local = list[np.ndarray]
+"""Of each image, (rows, cols) float32 in [0, 1]."""
 
 
 class TissueHeatmap:
@@ -57,15 +72,47 @@ class TissueHeatmap:
 
     def read(self, mammogram: Mammogram) -> ImageReading:
         """Read one image; the score lies between 0 and 1 and is no probability."""
+        made = self._prepared(mammogram)
+        if isinstance(made, ImageReading):
+            return made
+        return self._reading(mammogram, *made, answers(self.tissue, made[0], self.config))
+
+    def local(self, images: Prepared, progress: Progress = lambda done, total: None) -> Local:
+        """Return the answers of each image of a set, as this reader has them."""
+        found = []
+        for index in range(len(images)):
+            found.append(answers(self.tissue, np.asarray(images.pixels(index)), self.config))
+            progress(index + 1, len(images))
+        return found
+
+    def own_figures(
+        self,
+        parts: Mapping[Part, ImageSet],
+        part: Part,
+        *,
+        reader: str,
+        resamples: int,
+        seed: int,
+    ) -> tuple[list[Figure], list[Curve]]:
+        """Return table 2's figures of patches and table 3's of heatmaps; see `figures`."""
+        from secondreader.methods.tissue_heatmap import figures  # it measures readers
+
+        return figures.own(self, parts, part, reader=reader, resamples=resamples, seed=seed)
+
+    def _prepared(self, mammogram: Mammogram) -> tuple[np.ndarray, Frame] | ImageReading:
+        """Return the prepared image and its frame, or why it is not read."""
         refused = refusal(mammogram, self.config)
         made = None if refused else prepare(mammogram, self.config)
         if made is None:
             refused = refused or ("no-breast", f"{NAME} found no breast in the image")
             return ImageReading(mammogram.source, None, refused)
-        prepared, frame = made
-        local = answers(self.tissue, prepared, self.config)
+        return made
+
+    def _reading(
+        self, mammogram: Mammogram, prepared: np.ndarray, frame: Frame, local: np.ndarray
+    ) -> ImageReading:
         breast = inside(prepared, self.config, local.shape)
-        score = self._score(local, breast)
+        score = self.score(local, breast)
         salient = self.salient(prepared, local, breast)
         rows, cols = (-(-side // _SHOWN) for side in salient.shape)
         padded = np.pad(
@@ -89,11 +136,12 @@ class TissueHeatmap:
         """
         gate = self.gate(prepared, local)
         tiles = np.argwhere((local >= self.config.marked) & breast)
-        middles = tiles * self.config.stride + self.config.patch // 2
         side = max(prepared.shape) / PLACES
-        at = np.clip((middles / side).astype(int), 0, PLACES - 1)
+        at = np.clip((middles(tiles, self.config) / side).astype(int), 0, PLACES - 1)
         tiles = tiles[gate[at[:, 0], at[:, 1]]]
-        order = np.argsort(-local[tiles[:, 0], tiles[:, 1]], kind="stable")[:_MOST_TILES]
+        order = np.argsort(-local[tiles[:, 0], tiles[:, 1]], kind="stable")[
+            : self.config.most_tiles
+        ]
         found = saliency(self.tissue, prepared, tiles[order], self.config)
         rows, cols = np.indices(prepared.shape)
         allowed = gate[
@@ -117,7 +165,8 @@ class TissueHeatmap:
         return gated
 
     @torch.inference_mode()
-    def _score(self, local: np.ndarray, breast: np.ndarray) -> float:
+    def score(self, local: np.ndarray, breast: np.ndarray) -> float:
+        """Return the score of an image from its answers: p(y|x), or their maximum without it."""
         if self.image is None:
             return float(local[breast].max())
         clipped = np.clip(local, 1e-6, 1 - 1e-6)
@@ -141,34 +190,6 @@ class TissueHeatmap:
         radius = _WIDE_MM / 2 / mammogram.spacing_mm[0]
         order = np.argsort(-scores, kind="stable")
         return [(Kind.SUSPICIOUS_REGION, at[i], radius, float(scores[i])) for i in order]
-
-
-def load(model_dir: Path | None) -> TissueHeatmap:
-    """Return the reader of a model folder.
-
-    Raises
-    ------
-    SecondReaderError
-        If there is no folder, or it is not a whole one of this method.
-    """
-    if model_dir is None:
-        raise SecondReaderError(
-            f"--model: got {NAME}, which has no weights of its own, expected a model folder; "
-            f"make one with: secondreader train {NAME}"
-        )
-    config, weights = load_model_folder(model_dir, NAME, Config)
-    tissue = Tissue(config.widths, config.patch, config.stride)
-    load_into(tissue, weights, "tissue.")
-    more: list[nn.Module] = []
-    if config.trains != "tissue":
-        more = [
-            Aggregated(),
-            HeatmapNet(config.heat_width, config.trains == "heatmap", config.small),
-        ]
-        for network, part in zip(more, ("image.", "heatmap."), strict=True):
-            load_into(network, weights, part)
-        return TissueHeatmap(config, tissue, more[0], more[1])  # type: ignore[arg-type]
-    return TissueHeatmap(config, tissue)
 
 
 def _point(frame: Frame, at: np.ndarray) -> tuple[float, float]:

@@ -1,10 +1,9 @@
-"""Training: the tissue classifier, what makes an image's score of its answers, the heatmap."""
+"""Training, stage by stage: the tissue classifier, two views of a place, then whole images."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -13,29 +12,36 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics.functional.classification import binary_auroc
 
-from secondreader.domain import ImageSet, SecondReaderError
+from secondreader.domain import ImageSet
 from secondreader.learning.cost import Cost, step_cost
 from secondreader.learning.fit import Batch, fit
 from secondreader.learning.hardware import Hardware, device, first_process
 from secondreader.learning.initial import initialise
-from secondreader.learning.kept import kept_arrays
-from secondreader.learning.model_folder import save_model
+from secondreader.learning.model_folder import load_into, load_model_folder, save_model
 from secondreader.learning.prepared import Prepared
-from secondreader.learning.sampling import generator
 from secondreader.learning.watching import bar
 from secondreader.methods.tissue_heatmap.config import NAME, Config
 from secondreader.methods.tissue_heatmap.data import (
     Patches,
-    Small,
     augmented,
     middle,
     patches,
     ready,
 )
-from secondreader.methods.tissue_heatmap.local import answers, inside
-from secondreader.methods.tissue_heatmap.network import Aggregated, HeatmapNet, Tissue
+from secondreader.methods.tissue_heatmap.local import answers, seen
+from secondreader.methods.tissue_heatmap.network import HeatmapNet, Pair, Tissue
+from secondreader.methods.tissue_heatmap.views import Pairs, pairs, together
+from secondreader.methods.tissue_heatmap.whole import (
+    Told,
+    heat_loss,
+    told,
+    train_heatmap,
+    train_image,
+)
 
 __all__ = ["cost", "train"]
+
+_PARTS = ("train", "validation")
 
 
 def train(
@@ -60,17 +66,25 @@ def train(
         If there is no annotation, or training fails.
     """
     with bar("preparing images", hardware) as progress:
-        own, held = (ready(images, config, progress) for images in (train, val))
-    torch.manual_seed(config.seed)
-    tissue = _tissue(patches(own, config), patches(held, config), config, run_dir, hardware)
+        sets = [patches(ready(images, config, progress), config) for images in (train, val)]
+    tissue = _tissue(sets, config, run_dir, hardware)
     parts: dict[str, nn.Module] = {"tissue": tissue}
+    if config.trains != "tissue" or config.two_views:
+        folder = run_dir / "stages" / "answers"
+        known = [_one_view(tissue, of.images, config, folder / name, hardware)
+                 for of, name in zip(sets, _PARTS, strict=True)]  # fmt: skip
+    if config.two_views:
+        paired = [pairs(of, t.local, t.inside, config) for of, t in zip(sets, known, strict=True)]
+        pair = _pair(tissue, paired, config, run_dir, hardware)
+        parts["pair"] = pair.layers
     if config.trains != "tissue":
-        told = [
-            _told(tissue, images, config, run_dir / "stages" / "answers" / name, hardware)
-            for name, images in (("train", own), ("validation", held))
-        ]
-        parts["image"] = _image(told[0], told[1], config, run_dir, hardware)
-        parts["heatmap"] = _heatmap(own, held, told, config, run_dir, hardware)
+        if config.two_views:
+            folder = run_dir / "stages" / "answers-of-two-views"
+            known = [_two_views(pair, of, config, folder / name, hardware)
+                     for of, name in zip(paired, _PARTS, strict=True)]  # fmt: skip
+        parts["image"] = train_image(known, config, run_dir, hardware)
+        own, held = (of.images for of in sets)
+        parts["heatmap"] = train_heatmap(own, held, known, config, run_dir, hardware)
     weights = {
         f"{part}.{name}": value
         for part, network in parts.items()
@@ -96,18 +110,24 @@ def cost(config: Config, hardware: Hardware) -> tuple[Cost, ...]:
             "local": torch.rand((of.batch, 1, 32, 32), generator=noise),
         }
         net = HeatmapNet(config.heat_width, config.trains == "heatmap", config.small)
-        costs.append(step_cost("heatmap", net, _heat_loss, heat, of.steps, hardware))
+        costs.append(step_cost("heatmap", net, heat_loss, heat, of.steps, hardware))
     return tuple(costs)
 
 
 # ------------------------------------------------------------------------------------- tissue
 
 
-def _tissue(
-    own: Patches, held: Patches, config: Config, run_dir: Path, hardware: Hardware
-) -> Tissue:
+def _tissue(sets: list[Patches], config: Config, run_dir: Path, hardware: Hardware) -> Tissue:
+    """Train the classifier of one view; or take it from another model, where more is built on it."""
+    torch.manual_seed(config.seed)
     network = Tissue(config.widths, config.patch, config.stride)
+    if config.init != "none" and config.trains != "tissue":
+        path = Path(config.init)
+        folder = path / "model" if (path / "model").is_dir() else path
+        load_into(network, load_model_folder(folder, NAME, Config)[1], "tissue.")
+        return network.eval()
     initialise(network, config.init, prefix="tissue.")
+    own, held = sets
     fixed = [held.batch(step, 64, config) for step in range(-(-config.validation_patches // 64))]
     fit(
         network.to(memory_format=torch.channels_last),
@@ -134,160 +154,84 @@ def _tissue_figures(
     network: nn.Module, batches: list[Batch], config: Config
 ) -> Mapping[str, float]:
     where = next(network.parameters()).device
-    logits = torch.cat([network(middle(b, config).to(where)).float().cpu() for b in batches])
+    logits = torch.cat(
+        [network(middle(b["image"], config).to(where)).float().cpu() for b in batches]
+    )
     label = torch.cat([b["label"] for b in batches])
     error = float(((logits > 0) != (label > 0.5)).float().mean())
     return {"auc": float(binary_auroc(logits, label.long())), "error": error}
 
 
-# ------------------------------------------------------------------------------------- images
-
-
-@dataclass(frozen=True, eq=False)
-class _Told:
-    """The answers of each image, where there is breast, and whether it is malignant (nan: unknown)."""
-
-    local: tuple[np.ndarray, ...]
-    inside: tuple[np.ndarray, ...]
-    truth: np.ndarray
-
-
-def _told(
+def _one_view(
     network: Tissue, images: Prepared, config: Config, folder: Path, hardware: Hardware
-) -> _Told:
-    """Ask the tissue classifier about every image, each kept in a file."""
+) -> Told:
     network.to(device(hardware)).eval()
 
     def asked(index: int) -> np.ndarray:
         return answers(network, np.asarray(images.pixels(index)), config)
 
-    with bar("reading tissue", hardware) as progress:
-        local = kept_arrays(folder, len(images), asked, progress)
-    breast = [
-        inside(np.asarray(images.pixels(i)), config, found.shape) for i, found in enumerate(local)
-    ]
-    truth = [np.nan if r.malignant is None else float(r.malignant) for r in images.records]
-    return _Told(tuple(local), tuple(breast), np.array(truth, np.float32))
+    return told(images, asked, config, folder, hardware)
 
 
-def _stacked(told: _Told, numbers: np.ndarray) -> Batch:
-    """Return answers as logits in one shape, what is missing outside the breast."""
-    shape = np.max([told.local[i].shape for i in numbers], axis=0)
-    local = np.zeros((len(numbers), *shape), np.float32)
-    breast = np.zeros(local.shape, bool)
-    for place, i in enumerate(numbers.tolist()):
-        rows, cols = told.local[i].shape
-        clipped = np.clip(told.local[i], 1e-6, 1 - 1e-6)
-        local[place, :rows, :cols] = np.log(clipped / (1 - clipped))
-        breast[place, :rows, :cols] = told.inside[i]
-    return {
-        "local": torch.from_numpy(local),
-        "inside": torch.from_numpy(breast),
-        "label": torch.from_numpy(told.truth[numbers]),
-        "where": [str(i) for i in numbers],
-    }
+# ------------------------------------------------------------------------------------- two views
 
 
-def _image(
-    own: _Told, held: _Told, config: Config, run_dir: Path, hardware: Hardware
-) -> Aggregated:
-    """Train what makes one answer of an image's, p(y|z; C)."""
-    kinds = [np.flatnonzero(own.truth == value) for value in (1, 0)]
-    if not all(map(len, kinds)):
-        raise SecondReaderError(
-            f"images: got {len(kinds[0])} malignant and {len(kinds[1])} that are not, expected some of both"
-        )
-
-    network = Aggregated()
-    known = np.flatnonzero(~np.isnan(held.truth))
+def _pair(
+    tissue: Tissue, sets: list[Pairs], config: Config, run_dir: Path, hardware: Hardware
+) -> Pair:
+    """Train what the other view adds to the answer of one."""
+    torch.manual_seed(config.seed)
+    network = Pair(tissue, config.pair_width)
+    own, held = sets
+    fixed = [held.batch(step, 64, config) for step in range(-(-config.validation_patches // 64))]
     fit(
         network,
-        _image_loss,
-        partial(_image_batch, own=own, config=config),
-        partial(_image_figures, batch=_stacked(held, known)),
-        config.image,
+        _pair_loss,
+        partial(own.batch, count=config.pairs.batch, config=config),
+        partial(_pair_figures, batches=fixed, config=config),
+        config.pairs,
         figure="auc",
         run_dir=run_dir,
-        stage="image",
+        stage="pairs",
         seed=config.seed,
         hardware=hardware,
+        augment=partial(augmented, config=config),
     )
     return network
 
 
-def _image_batch(step: int, own: _Told, config: Config) -> Batch:
-    rng = generator(config.seed, step)
-    kinds = [np.flatnonzero(own.truth == value) for value in (1, 0)]
-    pick = np.array([rng.choice(kinds[i % 2]) for i in range(config.image.batch)])
-    return _stacked(own, pick)
+def _pair_loss(network: nn.Module, batch: Batch) -> Tensor:
+    found = network(batch["image"], batch["other"]).float()
+    return functional.binary_cross_entropy_with_logits(found, batch["label"])
 
 
-def _image_loss(network: nn.Module, batch: Batch) -> Tensor:
-    with torch.autocast(batch["local"].device.type, enabled=False):
-        found = network(batch["local"].float(), batch["inside"]).clamp(1e-6, 1 - 1e-6)
-        return functional.binary_cross_entropy(found, batch["label"])
-
-
-def _image_figures(network: nn.Module, batch: Batch) -> Mapping[str, float]:
-    """Return the area under the curve by image, and that of the plain maximum beside it."""
+def _pair_figures(network: nn.Module, batches: list[Batch], config: Config) -> Mapping[str, float]:
+    """Return the area under the curve of both views, and of one beside it."""
+    assert isinstance(network, Pair)
     where = next(network.parameters()).device
-    found = network(batch["local"].to(where), batch["inside"].to(where)).float().cpu()
-    highest = batch["local"].masked_fill(~batch["inside"], -1e4).flatten(1).amax(1)
-    label = batch["label"].long()
+    both, one = [], []
+    for batch in batches:
+        own, other = (middle(batch[name], config).to(where) for name in ("image", "other"))
+        both.append(network(own, other).float().cpu())
+        one.append(network.tissue(own).float().cpu())
+    label = torch.cat([b["label"] for b in batches]).long()
     return {
-        "auc": float(binary_auroc(found, label)),
-        "maximum": float(binary_auroc(torch.sigmoid(highest), label)),
+        "auc": float(binary_auroc(torch.cat(both), label)),
+        "one_view": float(binary_auroc(torch.cat(one), label)),
     }
 
 
-# ------------------------------------------------------------------------------------- heatmap
+def _two_views(network: Pair, own: Pairs, config: Config, folder: Path, hardware: Hardware) -> Told:
+    """Ask about every image with its other view beside it, where it has one."""
+    network.to(device(hardware)).eval()
 
+    @lru_cache(maxsize=4)  # the views of a breast lie side by side
+    def looked(index: int) -> Tensor:
+        return seen(network.tissue, np.asarray(own.images.pixels(index)), config)
 
-def _heatmap(
-    own: Prepared,
-    held: Prepared,
-    told: list[_Told],
-    config: Config,
-    run_dir: Path,
-    hardware: Hardware,
-) -> HeatmapNet:
-    sets = []
-    for images, known in zip((own, held), told, strict=True):
-        with bar("shrinking images", hardware) as progress:
-            sets.append(Small.of(images, known.local, config, progress))
-    data, fixed = sets
-    if not len(data.paths) or not len(fixed.paths):
-        raise SecondReaderError(
-            "heatmap: got no CC view in training or validation, expected some; or --set views=both"
-        )
-    network = HeatmapNet(config.heat_width, config.trains == "heatmap", config.small)
-    fit(
-        network.to(memory_format=torch.channels_last),
-        _heat_loss,
-        partial(data.batch, count=config.heatmap.batch, config=config),
-        partial(_heat_figures, held=fixed),
-        config.heatmap,
-        figure="closeness",
-        run_dir=run_dir,
-        stage="heatmap",
-        seed=config.seed,
-        hardware=hardware,
-    )
-    return network
+    def asked(index: int) -> np.ndarray:
+        other = int(own.other[index])
+        beside = looked(other) if other >= 0 else None
+        return together(network, looked(index), beside, own.columns[index])
 
-
-def _heat_loss(network: nn.Module, batch: Batch) -> Tensor:
-    image = batch["image"].contiguous(memory_format=torch.channels_last)
-    return functional.mse_loss(network(image, batch["local"]).float(), batch["target"])
-
-
-def _heat_figures(network: nn.Module, held: Small) -> Mapping[str, float]:
-    """Return the mean squared error, and it with its sign turned: what is largest is best."""
-    where = next(network.parameters()).device
-    errors = []
-    for low in range(0, len(held.paths), 16):
-        rows = slice(low, low + 16)
-        found = network(held.image[rows].to(where), held.local[rows].to(where)).float().cpu()
-        errors.append(((found - held.target[rows]) ** 2).mean((1, 2, 3)))
-    error = float(torch.cat(errors).mean())
-    return {"closeness": -error, "heatmap_mse": error}
+    return told(own.images, asked, config, folder, hardware)
