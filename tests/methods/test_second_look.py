@@ -19,18 +19,22 @@ from secondreader.domain import (
 )
 from secondreader.learning.model_folder import save_model
 from secondreader.methods.second_look import Config, load
-from secondreader.methods.second_look.data import (
-    Regions,
-    _turned,
-    class_of,
-    moved,
-    window_places,
-    windows,
+from secondreader.methods.second_look.data import Regions, class_of, moved
+from secondreader.methods.second_look.figures import called, class_figures
+from secondreader.methods.second_look.flow import Flow, flow_loss
+from secondreader.methods.second_look.gan import (
+    NOISE,
+    Dcgan,
+    dcgan_loss,
+    discriminator,
+    generator,
 )
-from secondreader.methods.second_look.gan import NOISE, discriminator, generator
+from secondreader.methods.second_look.generators import KINDS, built, drawn
 from secondreader.methods.second_look.network import CLASSES, classifier, mask_rcnn
 from secondreader.methods.second_look.reader import SecondLook
-from secondreader.methods.second_look.train import _region_loss
+from secondreader.methods.second_look.regions_training import region_loss
+from secondreader.methods.second_look.windows import turned, window_places, windows
+from secondreader.methods.second_look.windows_training import _with_generated
 
 SMALL = Config(
     init="none",
@@ -38,7 +42,6 @@ SMALL = Config(
     size=(256, 192),
     anchors=(8, 16, 32, 64, 128),
     window=64,
-    stride=32,
 )
 
 
@@ -67,11 +70,30 @@ FLAT = np.full((256, 192), 0.4, np.float16)
 # ------------------------------------------------------------------------------ networks
 
 
-def test_the_papers_network_is_torchvisions_of_about_as_many_parameters():
-    config = Config()
-    count = sum(p.numel() for p in mask_rcnn(config).parameters())
-    # Matterport's has 63,744,170; its proposal network alone 9 · 256 · 256 + 256 more, see the module.
-    assert 63_744_170 - count == pytest.approx(9 * 256 * 256 + 256, abs=400_000)
+def test_the_papers_network_is_torchvisions_and_every_number_that_differs_is_accounted_for():
+    network = mask_rcnn(Config())
+    count = sum(p.numel() for p in network.parameters())
+    assert count == 62_972_135
+    convolutions = [
+        m for n, m in network.backbone.body.named_modules() if isinstance(m, torch.nn.Conv2d)
+    ]
+    norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    matterport = {
+        # It has three colours, where ours has one.
+        "colours": 2 * 7 * 7 * 64,
+        # Its convolutions of the backbone have biases though a normalisation follows.
+        "biases": sum(m.out_channels for m in convolutions),
+        # Keras counts running means and variances.
+        "running": sum(2 * m.num_features for m in norms),
+        # 512 channels propose regions, two numbers say whether there is one.
+        "proposals": (9 * 256 * 512 + 512 + 512 * (6 + 12) + 18)
+        - (9 * 256 * 256 + 256 + 256 * (3 + 12) + 15),
+        # Heads of boxes and masks are normalised: 4 numbers a channel.
+        "heads": 4 * (2 * 1024 + 4 * 256),
+    }
+    assert count + sum(matterport.values()) == 63_744_170
+    # Of Matterport's numbers those that are not trained are the running ones alone.
+    assert matterport["running"] + 2 * (2 * 1024 + 4 * 256) == 111_488
     assert len(CLASSES) == 4
 
 
@@ -79,9 +101,9 @@ def test_the_small_network_is_small_and_learns_from_boxes_and_masks():
     torch.manual_seed(0)
     network = mask_rcnn(SMALL)
     assert sum(p.numel() for p in network.parameters()) < 4.5e6
-    data = Regions.of(Images([FLAT, FLAT], [[lesion(80, 70, 20)], []]))
+    data = Regions.of(Images([FLAT, FLAT], [[lesion(80, 70, 20)], []]), SMALL)
     batch = data.batch(0, 2, SMALL)
-    loss = _region_loss(network.train(), batch)
+    loss = region_loss(network.train(), batch)
     loss.backward()
     assert torch.isfinite(loss)
     assert network.roi_heads.mask_predictor.mask_fcn_logits.weight.grad.abs().sum() > 0
@@ -135,7 +157,7 @@ def test_regions_are_boxes_and_masks_of_known_pathology():
         lesion(40, 150, 9, kind=Kind.MICROCALCIFICATION),
         lesion(240, 20, 9, visible=False),
     ]
-    data = Regions.of(Images([FLAT], [own]))
+    data = Regions.of(Images([FLAT], [own]), SMALL)
     batch = data.at(np.array([0]), SMALL)
     assert batch["labels"][0].tolist() == [1, 2]
     for box, mask, (row, col, radius) in zip(
@@ -147,7 +169,7 @@ def test_regions_are_boxes_and_masks_of_known_pathology():
         inside = torch.nonzero(mask)
         assert (inside.amin(0) >= torch.tensor([y0, x0])).all()
         assert (inside.amax(0) < torch.tensor([y1, x1])).all()
-    assert class_of(own[2]) is None
+    assert class_of(own[2], SMALL) is None
 
 
 @settings(deadline=None, max_examples=20)
@@ -158,7 +180,7 @@ def test_boxes_and_masks_follow_the_mirrored_pixels(seed):
     square = Lesion(
         "x", Kind.MASS, geometry.rasterise(Circle(80, 50, 9)), pathology=Pathology.MALIGNANT
     )
-    data = Regions.of(Images([array], [[square]]))
+    data = Regions.of(Images([array], [[square]]), SMALL)
     config = SMALL.model_copy(
         update={"augment": SMALL.augment.model_copy(update={"gain": 0, "shift": 0})}
     )
@@ -189,16 +211,14 @@ def test_windows_lie_in_the_breast_only_and_cover_it():
 def test_a_window_is_the_most_severe_lesions_that_it_holds_enough_of():
     own = [lesion(96, 96, 10, Pathology.BENIGN), lesion(100, 100, 5), lesion(200, 60, 12, None)]
     made = windows(Images([FLAT], [own]), SMALL)
-    at = made.positive.at(np.arange(len(made.positive)))
-    assert set(made.label.tolist()) <= {1, 2}
-    for (_, row, col), kind in zip(at.tolist(), made.label.tolist(), strict=True):
+    assert set(made.label.tolist()) <= {0, 1, 2}
+    for (_, row, col), kind in zip(made.where.tolist(), made.label.tolist(), strict=True):
         holds = abs(row - 100) < 27 and abs(col - 100) < 27
         assert (kind == 1) >= holds
-    free = made.negative.at(np.arange(len(made.negative)))
-    for _, row, col in free.tolist():
-        for other in own:
-            gap = max(abs(row - other.region.row) - 32, abs(col - other.region.col) - 32)
-            assert gap >= other.region.radius * 0.6 or gap > 0
+        if kind == 0:
+            for other in own:
+                gap = max(abs(row - other.region.row) - 32, abs(col - other.region.col) - 32)
+                assert gap >= other.region.radius * 0.6 or gap > 0
 
 
 def test_a_batch_holds_lesions_and_others_and_every_turn_of_a_window_is_a_patch():
@@ -211,18 +231,161 @@ def test_a_batch_holds_lesions_and_others_and_every_turn_of_a_window_is_a_patch(
     assert (bright[batch["label"] > 0] > 100).all()
     assert (bright[batch["label"] == 0] == 0).all()
     patch = torch.arange(9.0).reshape(1, 3, 3)
-    assert len({tuple(_turned(patch, t).flatten().tolist()) for t in range(8)}) == 8
+    assert len({tuple(turned(patch, t).flatten().tolist()) for t in range(8)}) == 8
 
 
-def test_few_patches_are_always_the_same_few():
-    made = windows(Images([FLAT] * 3, [[lesion(100, 100, 30)], [], []]), SMALL)
-    few = SMALL.model_copy(update={"patches": 8})
-    seen = {
-        image.numpy().tobytes() + bytes([i])
-        for step in range(20)
-        for i, image in enumerate(made.batch(step, 8, few)["image"][:4])
-    }
-    assert len(seen) <= 4 * 4
+TWO = [[lesion(100, 100, 30)], [lesion(120, 90, 30, Pathology.BENIGN)], []]
+
+
+def test_lesions_of_each_class_are_drawn_alike_and_in_a_check_all_classes():
+    made = windows(Images([FLAT] * 3, TWO), SMALL)
+    assert sorted(made.batch(3, 16, SMALL)["label"].tolist()) == [0] * 8 + [1] * 4 + [2] * 4
+    check = SMALL.model_copy(update={"trains": "check"})
+    assert sorted(made.batch(3, 12, check)["label"].tolist()) == [0] * 4 + [1] * 4 + [2] * 4
+
+
+def test_so_many_patches_are_drawn_from_half_with_a_lesion_always_the_same():
+    own = Images([FLAT] * 3, TWO)
+    few = windows(own, SMALL, patches=16)
+    assert few.counts() == {"0": 8, "1": 4, "2": 4}
+    again = windows(own, SMALL, patches=16)
+    for kind, patches in few.drawn.items():
+        assert len(set(patches.tolist())) == len(patches)
+        assert (few.label[patches // 8] == kind).all()
+        assert sorted(again.drawn[kind]) == sorted(patches)
+    check = SMALL.model_copy(update={"trains": "check"})
+    assert windows(own, check, patches=12).counts() == {"0": 4, "1": 4, "2": 4}
+    every = windows(own, SMALL, patches=10**6)
+    assert sum(every.counts().values()) == 8 * len(every.label)
+
+
+def test_half_the_stride_is_four_times_the_windows():
+    fine = SMALL.model_copy(update={"stride": 0.25, "cut_from": (256, 192)}).sized()
+    coarse, close = (window_places(FLAT, c, reading=False) for c in (SMALL, fine))
+    assert 2.5 < len(close) / len(coarse) < 4.5
+    assert {tuple(p) for p in coarse.tolist()} <= {tuple(p) for p in close.tolist()}
+
+
+# ------------------------------------------------------------------------------ generators
+
+
+def test_each_network_of_the_dcgan_learns_from_its_own_loss_only():
+    torch.manual_seed(0)
+    both = Dcgan(32, 8).train()
+    image = torch.rand(6, 1, 32, 32) * 2 - 1
+    torch.manual_seed(1)
+    dcgan_loss(both, image).backward()
+    # By hand, with the same draws: noise first, then the dropout of each look.
+    torch.manual_seed(1)
+    drawn_ = both.generator(torch.randn(6, 8))
+    soft = torch.nn.functional.softplus
+    judged = soft(-both.discriminator(image)).mean()
+    judged = judged + soft(both.discriminator(drawn_.detach())).mean()
+    wanted = torch.autograd.grad(judged, list(both.discriminator.parameters()), retain_graph=True)
+    for parameter, grad in zip(both.discriminator.parameters(), wanted, strict=True):
+        assert torch.allclose(parameter.grad, grad, atol=1e-6)
+    fooled = soft(-both.discriminator(drawn_)).mean()
+    wanted = torch.autograd.grad(fooled, list(both.generator.parameters()))
+    for parameter, grad in zip(both.generator.parameters(), wanted, strict=True):
+        assert torch.allclose(parameter.grad, grad, atol=1e-6)
+    assert both.steps == 1
+
+
+def test_a_flow_learns_which_class_is_bright():
+    torch.manual_seed(0)
+    flow = Flow(32, 2, 8)
+    rule = torch.optim.Adam(flow.parameters(), 5e-3)
+    for _ in range(40):
+        kind = torch.arange(8) % 2
+        image = (kind * 1.2 - 0.6)[:, None, None, None].expand(-1, 1, 32, 32)
+        loss = flow_loss(flow, image, kind)
+        rule.zero_grad()
+        loss.backward()
+        rule.step()
+    with torch.no_grad():
+        made = flow.draw(torch.tensor([0] * 4 + [1] * 4), 8, torch.Generator().manual_seed(0))
+    dark, bright = made[:4].mean(), made[4:].mean()
+    assert dark == pytest.approx(-0.6, abs=0.2)
+    assert bright == pytest.approx(0.6, abs=0.2)
+
+
+def test_a_flow_is_as_large_as_the_generator_that_it_is_put_beside():
+    flow = sum(p.numel() for p in built(Config(generator="flow", window=64)).parameters())
+    assert 0.5e6 < flow < sum(p.numel() for p in generator(64).parameters())
+
+
+@pytest.mark.parametrize("name", ["dcgan", "flow"])
+def test_the_same_patches_come_from_the_same_seed(name):
+    config = SMALL.model_copy(
+        update={"generator": name, "noise": 8, "flow_width": 8, "flow_steps": 2, "window": 32}
+    )
+    networks = built(config)
+    one, same, other = (drawn(networks, 1, 3, seed, config) for seed in (5, 5, 6))
+    assert one.shape == (3, 32, 32) and one.dtype == np.uint8
+    assert (one == same).all() and (one != other).any()
+
+
+@pytest.mark.parametrize(("share", "number"), [(1.0, 12), (0.5, 6), (0.0, 0)])
+def test_a_batch_of_a_check_has_its_share_of_generated_patches(share, number):
+    config = SMALL.model_copy(update={"trains": "check", "generated_share": share})
+    config = config.model_copy(update={"check": config.check.model_copy(update={"batch": 12})})
+    real = windows(Images([FLAT] * 3, TWO), config)
+    made = np.full((9, 64, 64), 255, np.uint8), np.arange(9) % 3
+    batch = _with_generated(0, real, *made, config)
+    white = (batch["image"] == 1).flatten(1).all(1)
+    assert white.sum() == number and len(batch["label"]) == 12
+    kinds = [int(name.split()[1]) % 3 for name in batch["where"][:number]]
+    assert batch["label"][:number].tolist() == kinds
+    assert set(batch["label"].tolist()) <= set(KINDS)
+
+
+# ------------------------------------------------------------------------------ figures
+
+
+def test_accuracy_counts_patches_alike_and_balanced_accuracy_classes():
+    # Two women: of nothing 3 of 4 right, of malignant 1 of 2.
+    answers = np.array([0, 0, 0, 1, 1, 0])
+    labels = np.array([0, 0, 0, 0, 1, 1])
+    got = class_figures(
+        np.eye(4)[answers], labels, ["a", "b", "a", "b", "a", "b"],
+        level="patch", reader="x", resamples=100, seed=0,
+    )  # fmt: skip
+    values = {f.name: f.value for f in got}
+    assert values["accuracy"] == pytest.approx(4 / 6)
+    assert values["balanced_accuracy"] == pytest.approx((3 / 4 + 1 / 2) / 2)
+    assert values["recall_of_malignant"] == pytest.approx(1 / 2)
+    assert {f.level for f in got} == {"patch"}
+    assert "4 nothing, 2 malignant" in got[0].note
+
+
+def test_an_image_is_flagged_as_the_most_severe_answer_of_any_window():
+    sure = np.array([[0.9, 0, 0.1, 0], [0.2, 0.1, 0.6, 0.1], [0.1, 0.2, 0.1, 0.6]])
+    assert called(sure).tolist() == [0, 0, 1, 0]
+    assert called(sure[:1]).tolist() == [1, 0, 0, 0]
+    assert called(sure[:0]).tolist() == [1, 0, 0, 0]
+
+
+def test_a_region_is_a_windows_by_the_rule_of_lesions():
+    class Found(torch.nn.Module):
+        def forward(self, images):
+            boxes = torch.tensor([[20.0, 20, 40, 40], [20.0, 20, 40, 40], [150.0, 150, 170, 170]])
+            return [{"boxes": boxes, "labels": torch.tensor([1, 2, 1]),
+                     "scores": torch.tensor([0.6, 0.3, 0.9]), "masks": torch.zeros(3, 1, 1, 1)}]  # fmt: skip
+
+    reader = SecondLook(SMALL, Found())
+    # The first window holds the first box, the second half of it, the third less, the last nothing.
+    places = np.array([[32, 32], [62, 32], [64, 32], [32, 150]])
+    got = reader._in_windows(FLAT, places)
+    assert got[:, 1].tolist() == pytest.approx([0.6, 0.6, 0, 0])
+    assert got[:, 2].tolist() == pytest.approx([0.3, 0.3, 0, 0])
+    assert got[:, 0].tolist() == pytest.approx([0.4, 0.4, 1, 1])
+
+
+def test_one_kind_of_lesion_alone_is_found_as_that_kind():
+    clusters = SMALL.model_copy(update={"kinds": (Kind.CALCIFICATION_CLUSTER,)})
+    assert SecondLook(clusters, Finds()).kind is Kind.CALCIFICATION_CLUSTER
+    assert SecondLook(SMALL, Finds()).kind is Kind.SUSPICIOUS_REGION
+    assert class_of(lesion(1, 1, 1), clusters) is None
 
 
 # ------------------------------------------------------------------------------ the reader
@@ -288,7 +451,7 @@ def test_an_image_is_called_by_its_worst_window():
     assert SecondLook(config, Bright()).read(mammogram(breast())).score < 0.1
 
 
-@pytest.mark.parametrize("trains", ["regions", "votes", "shrunk"])
+@pytest.mark.parametrize("trains", ["regions", "votes", "shrunk", "check"])
 def test_a_folder_reads_whatever_it_was_trained_for(tmp_path, trains):
     torch.manual_seed(0)
     config = SMALL.model_copy(update={"trains": trains})

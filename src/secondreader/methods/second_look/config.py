@@ -29,7 +29,8 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seed: int = 0  # ours
-    # "Mask-RCNN": COCO. imagenet starts the backbone only; a folder, a file, or none.
+    # "Mask-RCNN": COCO. imagenet starts the backbone only; a folder, a file, or none. Classifiers of
+    # windows take ImageNet's for either.
     init: str = "coco"
     trains: Literal[
         "regions",  # Mask R-CNN on whole images

@@ -149,7 +149,7 @@ class _Shrunk:
 
 def _started(config: Config) -> nn.Module:
     network = classifier(config)
-    if config.init == "imagenet" and config.backbone != "small":
+    if config.init in ("imagenet", "coco") and config.backbone != "small":
         body = ResNet101_Weights if config.backbone == "resnet101" else ResNet50_Weights
         published = {"imagenet": lambda: torchvision_weights(body.IMAGENET1K_V1)}
         initialise(network, "imagenet", published=published)
