@@ -7,7 +7,9 @@ import sys
 import pytest
 
 from secondreader import pipeline, scoring
+from secondreader.cli_figures import _by_name
 from secondreader.domain import SecondReaderError
+from secondreader.studies import STUDIES
 
 QUICK = {"resamples": 100, "groups": False}
 
@@ -31,6 +33,22 @@ def test_every_image_is_read_once_and_measured_against_its_truth(evaluated):
     recall = figure(metrics, "recall")
     assert recall.positives == 4
     assert recall.value in (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def test_further_rates_are_measured_beside_the_usual(evaluated, film_exams):
+    out, _ = evaluated
+    data = [f"phantom={film_exams}"]
+    metrics = pipeline.evaluate(["spot_filter"], data, out, rates=(0.801,), **QUICK)
+    names = {f.name for f in metrics.figures if f.level == "image"}
+    assert {"sensitivity_at_specificity_0.801", "specificity_at_sensitivity_0.801",
+            "sensitivity_at_specificity_0.8"} <= names  # fmt: skip
+
+
+def test_two_sets_of_one_name_have_names_of_their_own():
+    given = ["phantom=tiny:film", "mini_mias=x", "phantom=tiny:ge"]
+    assert _by_name(given) == {
+        "phantom": "phantom=tiny:film", "mini_mias": "mini_mias=x", "phantom-2": "phantom=tiny:ge"
+    }  # fmt: skip
 
 
 def test_tables_plots_and_a_page_are_written(evaluated):
@@ -154,7 +172,7 @@ def test_it_all_runs_with_torch_blocked(film_exams, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("study", ["zhang2019", "shen2019", "an2018", "thatte2017", "mordang2016"])
+@pytest.mark.parametrize("study", [name for name in STUDIES if name != "default"])
 def test_the_published_tables_print_and_every_row_has_its_method(study):
     command = [sys.executable, "-m", "secondreader", "reproduce", study, "--list"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

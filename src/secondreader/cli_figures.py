@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,6 +58,10 @@ def evaluate(
     choose: Choose = None,
     resamples: Resamples = None,
     no_groups: Annotated[bool, typer.Option("--no-groups", help="No subgroups.")] = False,
+    positions: Annotated[
+        bool,
+        typer.Option("--positions", help="Scores of every position too, where a reader has them."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The metrics on stdout.")] = False,
     device: Device = "auto",
     threads: Threads = None,
@@ -87,6 +91,7 @@ def evaluate(
             ratings=ratings or (),
             resamples=resamples,
             groups=not no_groups,
+            positions=positions,
             on_read=lambda done, total: show("reading", done, total),
         )
     if as_json:
@@ -144,20 +149,23 @@ def reproduce(
         return
     if not data or out is None:
         raise SecondReaderError("reproduce: got no --data or no -o, expected both (or --list)")
-    named = dict(resolved(text) for text in data)
+    given = _by_name(data)
+    named = {name: resolved(text) for name, text in given.items()}
     if not set(named) & set(known.data):
         known = known.on(tuple(sorted(named)), split or "official", preset)
+    elif preset and known.elsewhere and not split:
+        known = known.by(preset)
     elif split or preset:
         raise SecondReaderError(
             f"reproduce: got --{'split' if split else 'preset'} with the paper's own data, expected "
             "it only with other data: the study says how its rows are trained"
         )
-    prints = sorted(datasets.load(name, root).fingerprint for name, root in named.items())
+    prints = sorted(datasets.load(*source).fingerprint for source in named.values())
     home = figures or out / "figures"
     wanted = run.chosen(known, table, row or ("all" if all_rows else "mandatory"))
     rows = [r for r in wanted if r.recipe is None or set(r.recipe.data) <= set(named)]
     hardware = Hardware(device, threads=threads, progress=not quiet)
-    measured = _Measured(data, out, resamples, quiet, hardware)
+    measured = _Measured(given, out, resamples, quiet, hardware)
     with resumable():
         for outcome in run.reproduce(
             known,
@@ -165,7 +173,7 @@ def reproduce(
             data=run.Data(tuple(sorted(named)), " ".join(prints)),
             figures=home,
             runs=out / "runs",
-            train=_Trained(data, quiet, hardware),
+            train=_Trained(given, quiet, hardware),
             evaluate=measured,
             write=_write,
             command=f"secondreader {shlex.join(_without_roots(sys.argv[1:]))}",
@@ -179,12 +187,22 @@ def reproduce(
         formats.atomic_write(out / f"{known.name}-{name}.md", text)
 
 
+def _by_name(data: Sequence[str]) -> dict[str, str]:
+    """Return each ``NAME=ROOT`` by its name; a second set of one name is NAME-2."""
+    given: dict[str, str] = {}
+    for text in data:
+        name = text.partition("=")[0]
+        number = 1 + sum(known.partition("=")[0] == name for known in given.values())
+        given[name if number == 1 else f"{name}-{number}"] = text
+    return given
+
+
 class _Measured:
     """Evaluates a recipe's models on the recipe's own data sets, a folder a row."""
 
     def __init__(
         self,
-        data: Sequence[str],
+        data: Mapping[str, str],
         out: Path,
         resamples: int | None,
         quiet: bool,
@@ -196,10 +214,6 @@ class _Measured:
     def __call__(self, recipe: Recipe, models: Sequence[Path | str], groups: bool) -> Metrics:
         from secondreader import pipeline
 
-        wanted = [text for text in self.data if text.partition("=")[0] in recipe.data]
-        # A folder a row, so that what was read for one is not thrown away for the next.
-        rows = [model.parent.name for model in models if isinstance(model, Path)]
-        name = "-".join([*(rows or [recipe.method]), *recipe.data])
         first, *rivals = models
         read = [first]
         if "flips" in recipe.readers[1:]:
@@ -207,39 +221,62 @@ class _Measured:
             read.append(
                 pipeline.train(
                     "panel",
-                    wanted,
-                    self.out / "flips" / rows[0],
+                    self._data(recipe),
+                    self.out / "flips" / self._name(first, recipe),
                     split=recipe.split or "official",
                     settings=[f"members={json.dumps([str(first)])}", "flips=true"],
                     hardware=self.hardware,
                     on_note=say,
                 )
             )
-        # What another row's model was read for already is not read again.
-        readings = [self._readings(m, recipe) for m in rivals if isinstance(m, Path)]
-        there = [file for file in readings if file.is_file()]
-        models = [*read, *(rivals if len(there) < len(rivals) else ())]
+        # A folder a model: what was read for another row is not read again.
+        readings = [self._folder(rival, recipe) / "readings.jsonl" for rival in rivals]
+        for rival, file in zip(rivals, readings, strict=True):
+            if not file.is_file():
+                self._evaluated([rival], recipe, ())
+        return self._evaluated(read, recipe, readings, groups)
+
+    def _evaluated(
+        self,
+        models: Sequence[Path | str],
+        recipe: Recipe,
+        readings: Sequence[Path],
+        groups: bool = False,
+    ) -> Metrics:
+        from secondreader import pipeline
+
+        folder = self._folder(models[0], recipe)
+        if len(models) > 1:
+            folder = folder.with_name(f"{folder.name}-flips")
         with progress("images", self.quiet) as show:
             return pipeline.evaluate(
                 [str(model) for model in models],
-                wanted,
-                self.out / "evaluations" / name,
+                self._data(recipe),
+                folder,
                 split=recipe.split or "all",
-                readings=there if len(there) == len(rivals) else (),
+                readings=readings,
                 resamples=self.resamples,
                 groups=groups,
-                on_read=lambda done, total: show(f"reading {name}", done, total),
+                rates=recipe.rates,
+                positions=recipe.positions,
+                on_read=lambda done, total: show(f"reading {folder.name}", done, total),
             )
 
-    def _readings(self, model: Path, recipe: Recipe) -> Path:
-        folder = "-".join([model.parent.name, *recipe.data])
-        return self.out / "evaluations" / folder / "readings.jsonl"
+    def _data(self, recipe: Recipe) -> list[str]:
+        return [text for name, text in self.data.items() if name in recipe.data]
+
+    def _name(self, model: Path | str, recipe: Recipe) -> str:
+        own = model.parent.name if isinstance(model, Path) else model
+        return "-".join([own, *recipe.data])
+
+    def _folder(self, model: Path | str, recipe: Recipe) -> Path:
+        return self.out / "evaluations" / self._name(model, recipe)
 
 
 class _Trained:
     """Trains a recipe's model, on the recipe's own data sets."""
 
-    def __init__(self, data: Sequence[str], quiet: bool, hardware: Hardware) -> None:
+    def __init__(self, data: Mapping[str, str], quiet: bool, hardware: Hardware) -> None:
         self.data, self.quiet, self.hardware = data, quiet, hardware
 
     def __call__(self, recipe: Recipe, run_dir: Path, start: Path | None) -> Path:
@@ -248,7 +285,7 @@ class _Trained:
         with progress("images", self.quiet) as show:
             return pipeline.train(
                 recipe.method,
-                [text for text in self.data if text.partition("=")[0] in recipe.data],
+                [text for name, text in self.data.items() if name in recipe.data],
                 run_dir,
                 split=recipe.split or "official",
                 preset=recipe.preset or None,

@@ -192,6 +192,8 @@ def evaluate(
     ratings: Sequence[PathLike] = (),
     resamples: int | None = None,
     groups: bool = True,
+    rates: Sequence[float] = (),
+    positions: bool = False,
     on_read: Callable[[int, int], None] = lambda done, total: None,
 ) -> Metrics:
     """Measure readers on data sets, each figure with its 95 % interval.
@@ -216,6 +218,10 @@ def evaluate(
         Of the bootstrap over patients.
     groups
         Whether to give subgroups.
+    rates
+        Further specificities to give sensitivities at, and the other way round.
+    positions
+        Whether readers that score every position are measured by that too, which is as slow again.
     on_read
         Called with images read, and all.
 
@@ -224,7 +230,8 @@ def evaluate(
     SecondReaderError
         If data, split, models and readings do not fit together, or no figure can be made of them.
     """
-    from secondreader import scoring  # it draws: matplotlib is slow to import, and `read` waits
+    # It draws: matplotlib is slow to import, and `read` waits.
+    from secondreader import counting, scoring
 
     sources = load_all(data, choices)
     chosen = scoring.choose(sources, split, part)
@@ -240,8 +247,12 @@ def evaluate(
         models=loaded,
         resamples=resamples,
         groups=groups,
+        rates=rates,
     )
     metrics = scoring.own_figures(metrics, sources, split, part, loaded)
+    if positions:
+        counting.count_positions(chosen.images, loaded, folder, on_read)
+        metrics = counting.with_positions(metrics, chosen.records, files, groups)
     scoring.write_figures(folder, chosen, metrics, readers)
     return metrics
 

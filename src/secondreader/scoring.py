@@ -154,6 +154,7 @@ def measure_readings(
     points: Sequence[OperatingPoint] = (),
     resamples: int | None = None,
     groups: bool = True,
+    rates: Sequence[float] = (),
 ) -> tuple[Metrics, tuple[Readings, ...]]:
     """Score readings against the truth, and measure.
 
@@ -173,6 +174,8 @@ def measure_readings(
         Of the bootstrap.
     groups
         Whether to give subgroups.
+    rates
+        Further specificities to give sensitivities at, and the other way round.
 
     Raises
     ------
@@ -181,7 +184,7 @@ def measure_readings(
     """
     readers: list[Readings] = []
     for file in files:
-        readers += scored(chosen, file)
+        readers += _told_apart(scored(chosen, file), readers, file)
     for table in ratings:
         try:
             lines = table.read_text(encoding="utf-8-sig").splitlines()
@@ -193,6 +196,7 @@ def measure_readings(
     of = {reader.reader: list(points) for reader in readers}
     of |= {m.name: [p for p in m.points if p.name == m.at] for m in models}
     settings = Settings(chosen.split, hit_rules=_hit_rules(readers), points=of, groups=groups)
+    settings = replace(settings, rates=(*settings.rates, *rates))
     if resamples is not None:
         settings = replace(settings, resamples=resamples)
     return measure(readers, settings, version=__version__), tuple(readers)
@@ -209,6 +213,16 @@ def scored(chosen: Chosen, file: Path) -> list[Readings]:
     header, exams = _readings(file)
     inputs = chosen.datasets if header.inputs == chosen.datasets else None
     return [join(chosen.records, exams, model.name, inputs=inputs) for model in header.models]
+
+
+def _told_apart(
+    own: Sequence[Readings], before: Sequence[Readings], file: Path
+) -> list[Readings]:
+    """Name readers after the folder of their file where another file's have the same names."""
+    taken = {reader.reader for reader in before}
+    return [
+        replace(r, reader=f"{r.reader}:{file.parent.name}") if r.reader in taken else r for r in own
+    ]
 
 
 def own_figures(

@@ -36,7 +36,8 @@ def test_every_row_that_runs_needs_rows_that_are_there_and_says_its_cost(study):
                 continue
             assert row.recipe.data, row.key
             assert row.cost.words, row.key
-            assert (row.cost.gpu_hours > 0) or "training" in str(row.cost)
+            priced = row.cost.gpu_hours > 0 or row.cost.cpu_minutes > 0
+            assert priced or "training" in str(row.cost)
             for key in row.recipe.needs():
                 assert study.row(key).recipe is not None
 
@@ -60,15 +61,13 @@ def test_each_paper_has_rows_that_must_be_run():
 
 
 def test_measured_figures_of_scores_and_detections_have_names_that_exist():
-    known = {*score_names(), *detection_names("all"), *detection_names("normal")}
-    for paper in (study("zhang2019"), study("shen2019")):
+    known = {*score_names(), *detection_names("all"), *detection_names("normal"), "accuracy"}
+    for paper in (study("zhang2019"), study("shen2019"), study("shen2019-small")):
         for table in paper.tables:
             for row in table.rows:
+                own = known | set(score_names(rates=row.recipe.rates)) if row.recipe else known
                 for cell in row.cells.values():
-                    if cell.measure and not cell.measure.figure.startswith(
-                        "sensitivity_at_specificity"
-                    ):
-                        assert cell.measure.figure in {*known, "accuracy"}
+                    assert cell.measure is None or cell.measure.figure in own
 
 
 def test_printed_numbers_are_kept_as_printed_and_per_cent_become_fractions():
@@ -126,6 +125,29 @@ def test_shen_names_models_by_patch_classifier_and_top_layers():
         assert block.startswith("[") == (top == "resnet")
 
 
+def test_small_networks_keep_the_papers_tops_and_what_must_be_run_is_there():
+    paper, small = study("shen2019"), study("shen2019-small")
+    for name in ("table2", "table3"):
+        tops = [
+            [row.recipe.settings["architecture"].partition(" + ")[2] for row in of.table(name).rows]
+            for of in (paper, small)
+        ]
+        assert tops[0] == tops[1]
+    for of in (paper, small):
+        must = {row.key for table in of.tables for row in table.rows if row.mandatory}
+        assert {"table2-s1", "table2-512-2048x1", "table2-256-128", "table2-heatmap-512-1024x2",
+                "table2-fc-5x5", "text-two-step", "claim-flips", "claim-ensemble"} <= must  # fmt: skip
+        assert sum(key.startswith("table4-") for key in must) >= 6
+    assert all(row.recipe.data == ("phantom-2",) for row in small.table("table4").rows)
+
+
+def test_a_study_by_another_preset_keeps_what_it_trains():
+    small = study("shen2019-small").by("smoke")
+    recipe = small.row("table2-s1").recipe
+    assert recipe.preset == "smoke" and recipe.settings["patch_set"] == "s1"
+    assert small.row("claim-s10").recipe.preset == ""
+
+
 def test_an_shares_add_up_and_errors_are_their_sums():
     for row in study("an2018").table("table2").rows:
         share = {k: float(c.printed) for k, c in row.cells.items()}
@@ -159,3 +181,4 @@ def test_unknown_studies_tables_and_rows_are_refused():
 def test_a_cost_without_training_says_so():
     assert str(Cost(0, "minutes on a CPU")) == "no training (minutes on a CPU)"
     assert str(Cost(2)) == "about 2 GPU hours"
+    assert str(Cost(0, "patches", 10)) == "about 10 minutes on two cores (patches)"

@@ -12,6 +12,7 @@ __all__ = ["STUDIES", "study"]
 STUDIES: dict[str, str] = {
     "default": "secondreader.studies.default",
     "shen2019": "secondreader.studies.shen2019",
+    "shen2019-small": "secondreader.studies.shen2019_small",
     "zhang2019": "secondreader.studies.zhang2019",
     "an2018": "secondreader.studies.an2018",
     "thatte2017": "secondreader.studies.thatte2017",

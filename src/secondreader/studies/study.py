@@ -20,11 +20,13 @@ class Measure:
     figure
         Its name in ``metrics.json``.
     level, hit_rule, group
-        Which of the figures of that name; empty takes the first.
+        Which of the figures of that name; empty takes the first, and no group. A group may hold ``*``
+        (``vendor=*ge*``), as makers' names are written in many ways.
     reader
         Which of the recipe's `readers`.
     minus
-        The reader it is compared with: the measure is then their paired difference.
+        What it is compared with, ``rival`` or the row of one of several: the measure is then their
+        paired difference.
     """
 
     figure: str
@@ -82,9 +84,12 @@ class Cost:
 
     gpu_hours: float
     words: str = ""
+    cpu_minutes: float = 0.0  # of two cores
 
     def __str__(self) -> str:
         told = "no training" if self.gpu_hours == 0 else f"about {self.gpu_hours:g} GPU hours"
+        if self.cpu_minutes:
+            told = f"about {self.cpu_minutes:g} minutes on two cores"
         return f"{told} ({self.words})" if self.words else told
 
 
@@ -105,7 +110,7 @@ class Recipe:
     members
         The rows whose models a panel is made of.
     against
-        The row whose model is evaluated beside this one, for a difference.
+        The row, or the rows, whose models are evaluated beside this one, for a difference.
     readers
         The ways to read that are evaluated: ``plain``, ``flips`` (mean over four flips), …; their
         figures stand in this order in the metrics. With `against` the other model comes last.
@@ -113,6 +118,8 @@ class Recipe:
         Whether there is anything to train.
     rates
         Further specificities to give sensitivities at, and the other way round.
+    positions
+        Whether the scores of every position are measured too.
     """
 
     method: str
@@ -122,14 +129,21 @@ class Recipe:
     split: str = ""
     start: str = ""
     members: tuple[str, ...] = ()
-    against: str = ""
+    against: str | tuple[str, ...] = ""
     readers: tuple[str, ...] = ("plain",)
     trains: bool = True
     rates: tuple[float, ...] = ()
+    positions: bool = False
+
+    @property
+    def rivals(self) -> tuple[str, ...]:
+        """The rows that it is put against."""
+        named = (self.against,) if isinstance(self.against, str) else self.against
+        return tuple(key for key in named if key)
 
     def needs(self) -> tuple[str, ...]:
         """Return the rows that have to be run before this one."""
-        return tuple(k for k in (self.start, *self.members, self.against) if k)
+        return tuple(k for k in (self.start, *self.members, *self.rivals) if k)
 
     def why_not(self, built: Collection[str]) -> str:
         """Return why this cannot be run with the methods that are built, or nothing."""
@@ -141,7 +155,7 @@ class Recipe:
         parts += [f"{k}={v}" for k, v in self.settings.items()]
         parts += [f"from {self.start}"] if self.start else []
         parts += [f"of {' + '.join(self.members)}"] if self.members else []
-        parts += [f"beside {self.against}"] if self.against else []
+        parts += [f"beside {' and '.join(self.rivals)}"] if self.rivals else []
         parts += [f"on {' + '.join(self.data)}, {self.split}"] if self.data else []
         return " ".join(parts)
 
@@ -239,6 +253,20 @@ class Study:
             tables=tables,
             elsewhere=True,
         )  # fmt: skip
+
+    def by(self, preset: str) -> Study:
+        """Return the study with another preset in place of the rows' own; their settings stay."""
+
+        def moved(recipe: Recipe | None) -> Recipe | None:
+            return replace(recipe, preset=preset) if recipe and recipe.preset else recipe
+
+        tables = tuple(
+            replace(t, rows=tuple(replace(r, recipe=moved(r.recipe)) for r in t.rows))
+            for t in self.tables
+        )
+        return replace(
+            self, differs=(f"every row by the preset {preset}", *self.differs), tables=tables
+        )
 
     def table(self, name: str) -> Table:
         """Return a table by name.

@@ -227,11 +227,12 @@ def _again(run: Callable[[Tensor], Tensor], of: nn.Module, x: Tensor) -> Tensor:
     return out
 
 
-def _units(stage: nn.Sequential, x: Tensor) -> Tensor:
-    if isinstance(stage[0], nn.Conv2d):  # no residual units: layers that work in place
+def _units(stage: nn.Module, x: Tensor) -> Tensor:
+    units = list(stage.children())
+    if isinstance(units[0], nn.Conv2d):  # no residual units: layers that work in place
         out: Tensor = stage(x)
         return out
-    for unit in stage:
+    for unit in units:
         x = _again(unit, unit, x)
     return x
 

@@ -1,0 +1,141 @@
+"""Shen et al. 2019 with networks that two processor cores train in minutes, on phantoms, from film to digital."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from secondreader.studies.shen2019 import PAPER_WORDS
+from secondreader.studies.shen2019_rows import (
+    NAMES,
+    PAIRS,
+    SMALL,
+    claim,
+    image_tables,
+    panel,
+    patch_key,
+    patch_table,
+    transfer_rows,
+)
+from secondreader.studies.study import Cell, Cost, Measure, Recipe, Row, Study, Table
+
+__all__ = ["STUDY"]
+
+_BEST = "resnet_small + 256x1 + 128x1"
+_S10 = patch_key(SMALL, "resnet", "N", "S10")
+_NONE = "ours: not in the paper"
+
+
+def _patches(key: str, network: str, words: str, **settings: str) -> Row:
+    told = {"architecture": f"{network} + 256x1 + 128x1", "init": "none", "trains": "patch",
+            "patch_set": "s10", **settings}  # fmt: skip
+    cell = Cell("", measure=Measure("accuracy", "patch"), note=_NONE)
+    return Row(key, (network, "N", words), {"Accuracy": cell}, SMALL.recipe(told), cost=SMALL.patch)
+
+
+_TABLE1 = patch_table(
+    SMALL,
+    (
+        ("resnet", "N", "S1", "0.97", "198"),
+        ("resnet", "N", "S10", "0.63", "24"),
+        ("vgg", "N", "S10", "", "–"),
+    ),
+)
+_TABLE1 = replace(
+    _TABLE1,
+    rows=(
+        *_TABLE1.rows,
+        _patches("ours-vgg-small", "vgg_small", "S10"),
+        _patches("ours-hard", "resnet_small", "S10, those likely to be misclassified more often",
+                 hard="4"),
+    ),
+)  # fmt: skip
+
+
+def _auc(recipe: Recipe, key: str, words: tuple[str, ...], cost: Cost) -> Row:
+    cells = {"AUC": Cell("", measure=Measure("auc", "image"), note=_NONE)}
+    return Row(key, words, cells, recipe, key in SMALL.mandatory, cost)
+
+
+_TABLE4 = Table(
+    "table4",
+    "Transfer learning efficiency with different training set sizes, from the first data set to the "
+    "second. One row here is one number of the paper's: size by model; all are the women of the "
+    "second set's training part",
+    ("#Patients", "#Images in the paper", "Model"),
+    ("AUC",),
+    (
+        _auc(SMALL.same("table2-256-128", then=True), "table4-0-resnet-vgg",
+             ("0 (as it was trained)", "", "resnet-vgg"), Cost(0, "another row's model")),
+        *transfer_rows(SMALL),
+        _auc(SMALL.recipe({"architecture": _BEST}, then=True), "table4-scratch-resnet-vgg",
+             ("All, nothing transferred: patches, then images, of the second set", "", "resnet-vgg"),
+             Cost(0, "patches and whole images", 25)),
+    ),
+)  # fmt: skip
+
+_CANDIDATES = ("table2-512-2048x1", "table2-512-1024x2", "table2-256-128",
+               "table2-heatmap-512-1024x2", "table2-fc-5x5")  # fmt: skip
+_TEXT = Table(
+    "text",
+    "Numbers in the text and the abstract",
+    ("What", "Data"),
+    ("AUC", "Sensitivity", "Specificity"),
+    (
+        Row("text-two-step", ("random forest on regions of the binarised heatmap", "the first"),
+            {"AUC": Cell("0.73", measure=Measure("auc", "image"))},
+            SMALL.recipe({"architecture": _BEST, "trains": "forest"}, _S10),
+            mandatory="text-two-step" in SMALL.mandatory, cost=Cost(0, "a forest", 3)),
+        panel(SMALL, "ours-ensemble-chosen",
+              ("four of five models chosen on validation images, augmented", "the first"),
+              _CANDIDATES, most=4),
+        panel(SMALL, "text-ensemble-ddsm", ("four-model averaging, augmented", "the first"), PAIRS,
+              "0.91 86.1 80.1"),
+        panel(SMALL, "text-ensemble-inbreast", ("four-model averaging", "the second"),
+              tuple(f"table4-72-{name}" for name in NAMES), "0.98 86.7 96.1", then=True),
+    ),
+)  # fmt: skip
+_CLAIMS = Table(
+    "claims",
+    "The paper's claims as paired differences",
+    ("Claim",),
+    ("Difference in AUC",),
+    (
+        claim("claim-s10", "S10 beats S1", "0.85 against 0.63",
+              SMALL.same("table2-512-2048x1", "table2-s1")),
+        claim("claim-heatmap", "without the heatmap beats with it, [512-512-1024]x2 twice",
+              "0.85 against 0.80", SMALL.same("table2-512-1024x2", "table2-heatmap-512-1024x2")),
+        claim("claim-fc", "all convolutional beats heatmap, max pooling and FC",
+              "0.87 against 0.73", SMALL.same("table2-256-128", "table2-fc-5x5")),
+        claim("claim-two-step", "all convolutional beats the two-step forest", "0.87 against 0.73",
+              SMALL.same("table2-256-128", "text-two-step")),
+        claim("claim-flips", "four flips add, 256x1 and 128x1", "0.88 against 0.87",
+              SMALL.same("table2-256-128", readers=("plain", "flips")),
+              measure=Measure("auc", "image", reader="flips", minus="plain")),
+        claim("claim-ensemble", "four models beat one, without its flips", "0.91 against 0.87",
+              SMALL.same("ours-ensemble-chosen", "table2-256-128")),
+        claim("claim-transfer", "tuned on all women of the second set beats as it was trained",
+              "the paper tunes all", SMALL.same("table4-72-resnet-vgg", "table2-256-128", then=True)),
+        claim("claim-few", "tuned on all women beats tuned on 20", "0.95 against 0.88",
+              SMALL.same("table4-72-resnet-vgg", "table4-20-resnet-vgg", then=True)),
+        claim("claim-start", "transferred beats nothing transferred", "no number",
+              SMALL.same("table4-72-resnet-vgg", "table4-scratch-resnet-vgg", then=True),
+              mandatory=False),
+    ),
+)  # fmt: skip
+
+STUDY = Study(
+    "shen2019-small",
+    PAPER_WORDS,
+    {
+        "phantom": "the first --data phantom=SET is learnt: film, say",
+        "phantom-2": "the second --data phantom=SET is transferred to: digital, say",
+    },
+    (
+        "run on phantoms, not on the paper's data: its numbers are no test of ours",
+        "the networks are small, resnet_small for Resnet50 and vgg_small_bn for VGG16, and start from "
+        "random weights; images are 576 x 448, patches 128; the tops are the paper's",
+        "intervals here are of patients drawn again; the paper gives none",
+    ),
+    (_TABLE1, *image_tables(SMALL), _TABLE4, _TEXT, _CLAIMS),
+    elsewhere=True,
+)
