@@ -24,7 +24,60 @@ from secondreader.evaluation.figures import Curve, Figure, figure, without_value
 from secondreader.evaluation.units import positions
 from secondreader.methods.second_look.network import CLASSES
 
-__all__ = ["called", "class_figures", "patch_figures"]
+__all__ = ["called", "class_figures", "class_replicates", "patch_figures"]
+
+
+def class_replicates(
+    scores: np.ndarray, labels: np.ndarray, patients: Sequence[str], *, resamples: int, seed: int
+) -> tuple[list[str], np.ndarray]:
+    """Return the names of accuracy, balanced accuracy and each class's recall, and their replicates.
+
+    Parameters
+    ----------
+    scores
+        (n, 4), of each class; the largest is the answer.
+    labels
+        (n,) of `CLASSES`.
+    patients
+        (n,) whose it is. Two calls with the same patients and seed are paired.
+    resamples, seed
+        Of the bootstrap over patients.
+
+    Returns
+    -------
+    list, numpy.ndarray
+        The names, and (1 + resamples, names); row 0 is of the data themselves.
+
+    Raises
+    ------
+    SecondReaderError
+        If there is nothing, or one patient only.
+    """
+    kinds = np.unique(labels).tolist()
+    if not kinds:
+        raise SecondReaderError("classes: got nothing of known class, expected some")
+    who, index = np.unique(np.asarray(patients, str), return_inverse=True)
+    right = (scores.argmax(1) == labels).astype(float)
+    # Of each class and patient: how many, and how many of them right.
+    number, hits = (
+        np.stack(
+            [np.bincount(index[labels == k], of[labels == k], minlength=len(who)) for k in kinds]
+        )
+        for of in (np.ones(len(labels)), right)
+    )
+
+    def statistic(counts: np.ndarray) -> np.ndarray:
+        n, hit = number @ counts, hits @ counts
+        with np.errstate(invalid="ignore", divide="ignore"):
+            recall = hit / n
+            return np.stack([hit.sum(0) / n.sum(0), recall.mean(0), *recall], axis=1)
+
+    values = replicates(statistic, len(who), resamples=resamples, seed=seed)
+    return ["accuracy", "balanced_accuracy", *(f"recall_of_{_word(k)}" for k in kinds)], values
+
+
+def _word(kind: int) -> str:
+    return CLASSES[kind].replace(" ", "_")
 
 
 def class_figures(
@@ -37,50 +90,14 @@ def class_figures(
     resamples: int,
     seed: int,
 ) -> list[Figure]:
-    """Return accuracy, balanced accuracy and the recall of each class that is there.
-
-    Parameters
-    ----------
-    scores
-        (n, 4), of each class; the largest is the answer.
-    labels
-        (n,) of `CLASSES`.
-    patients
-        (n,) whose it is.
-    level, reader
-        ``patch`` or ``image``, and whose figures they are.
-    resamples, seed
-        Of the bootstrap over patients.
-    """
-    kinds = np.unique(labels).tolist()
-    told = [CLASSES[kind].replace(" ", "_") for kind in kinds]
-    who, index = np.unique(np.asarray(patients, str), return_inverse=True)
-    right = scores.argmax(1) == labels
-    known = {"level": level, "reader": reader, "label_rule": "all", "patients": len(who)}
-    names = ["accuracy", "balanced_accuracy", *(f"recall_of_{name}" for name in told)]
-    # Of each class and patient: how many, and how many of them right.
-    number, hits = (
-        np.stack(
-            [np.bincount(index[labels == k], of[labels == k], minlength=len(who)) for k in kinds]
-        )
-        if len(kinds)
-        else np.zeros((0, len(who)))
-        for of in (np.ones(len(labels)), right.astype(float))
-    )
-
-    def statistic(counts: np.ndarray) -> np.ndarray:
-        n, hit = number @ counts, hits @ counts
-        with np.errstate(invalid="ignore", divide="ignore"):
-            recall = hit / n
-            return np.stack([hit.sum(0) / n.sum(0), recall.mean(0), *recall], axis=1)
-
+    """Return the figures of `class_replicates`, with their intervals, of a level and a reader."""
+    known = {"level": level, "reader": reader, "label_rule": "all", "patients": len(set(patients))}
     try:
-        if not kinds:
-            raise SecondReaderError(f"{level}: got none of known class, expected some")
-        values = replicates(statistic, len(who), resamples=resamples, seed=seed)
+        names, values = class_replicates(scores, labels, patients, resamples=resamples, seed=seed)
     except SecondReaderError as error:
-        return without_value(names, str(error), **known)
-    note = ", ".join(f"{int(n.sum())} {name}" for n, name in zip(number, told, strict=True))
+        return without_value(["accuracy", "balanced_accuracy"], str(error), **known)
+    kinds, number = np.unique(labels, return_counts=True)
+    note = ", ".join(f"{n} {_word(k)}" for k, n in zip(kinds.tolist(), number, strict=True))
     return [
         figure(name, estimate(values[:, i]), "patient bootstrap", note=note, **known)
         for i, name in enumerate(names)

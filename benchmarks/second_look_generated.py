@@ -1,0 +1,263 @@
+"""Generated patches: how far from real ones, what the paper's 5 % can be, whether they help, and a picture.
+
+python benchmarks/second_look_generated.py REAL RUN... --data NAME=ROOT... -o FILE.json --picture FILE.png
+
+REAL is the run of a classifier trained on real patches (the row gan-real): its features measure
+distances, and it is what the others are put beside. Each RUN is one whose classifier was trained on
+generated patches, alone or beside real ones. All figures are of the test part's windows.
+
+Distances are Frechet's and the kernel's, of 1,000 generated patches of each class to the real ones, and
+of the real training patches to the same, which is as near as a generator can come. Pictures of phantoms
+may be kept, of real films never.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from secondreader.datasets.parts import divide_sets
+from secondreader.domain import Part
+from secondreader.evaluation.bootstrap import difference, draws, estimate, replicates
+from secondreader.evaluation.classification import score_statistic
+from secondreader.evaluation.units import positions
+from secondreader.learning.initial import initialise
+from secondreader.learning.model_folder import load_into, load_model_folder
+from secondreader.methods.second_look import generators
+from secondreader.methods.second_look.config import NAME, Config
+from secondreader.methods.second_look.data import ready
+from secondreader.methods.second_look.distances import frechet, kernel
+from secondreader.methods.second_look.figures import class_replicates
+from secondreader.methods.second_look.network import CLASSES, classifier
+from secondreader.methods.second_look.windows import Windows, windows
+from secondreader.sources import images_of, load_all
+
+AT_ONCE = 256
+GENERATED = 1000  # of each class
+MOST_REAL = 1500  # of each class, for distances
+DRAWS = 200  # of patients, for distances
+COLUMNS = 8
+
+
+def loaded(run: Path) -> tuple[Config, nn.Module, nn.ModuleDict | None]:
+    """Return a run's settings, its classifier, and its generators if it has any."""
+    folder = run / "model" if (run / "model").is_dir() else run
+    config, weights = load_model_folder(folder, NAME, Config)
+    network = classifier(config)
+    load_into(network, {n: v for n, v in weights.items() if n.startswith("network.")}, "network.")
+    if config.generator == "none":
+        return config, network.eval(), None
+    drawing = generators.built(config)
+    initialise(drawing, str(folder), prefix="generator.")
+    return config, network.eval(), drawing.eval()
+
+
+def through(network: nn.Module, images: np.ndarray, change=lambda x: x) -> np.ndarray:
+    """Return what a network makes of images (n, w, w) in [0, 1]."""
+    with torch.inference_mode():
+        made = [
+            network(change(torch.from_numpy(images[i : i + AT_ONCE].astype(np.float32)))[:, None])
+            for i in range(0, len(images), AT_ONCE)
+        ]
+    return torch.cat(made).float().numpy()
+
+
+def features(network: nn.Module) -> nn.Module:
+    """Return a classifier without its last layer."""
+    if isinstance(network, nn.Sequential):
+        return network[:-1]
+    network.fc = nn.Identity()
+    return network
+
+
+def pixels(own: Windows, numbers: np.ndarray, config: Config) -> np.ndarray:
+    """Return patches by their numbers, (n, w, w) float16 in [0, 1]."""
+    parts = [
+        own.patches(numbers[i : i + AT_ONCE], config)["image"][:, 0].half().numpy()
+        for i in range(0, len(numbers), AT_ONCE)
+    ]
+    return np.concatenate(parts)
+
+
+def shown(values: np.ndarray, digits: int = 3) -> str:
+    """Return a figure of replicates with its interval."""
+    got = estimate(values)
+    if got.value is None or got.low is None:
+        return "–"
+    return f"{got.value:.{digits}f} [{got.low:.{digits}f}, {got.high:.{digits}f}]"
+
+
+def far(other: np.ndarray, real: np.ndarray, women: np.ndarray) -> dict[str, str]:
+    """Return both distances to real patches, patients and generated patches drawn again."""
+    names, index = np.unique(women, return_inverse=True)
+    rng = np.random.default_rng(0)
+    again = [(None, None)]
+    for counts in draws(names.size, DRAWS):
+        for column in counts.T:
+            own = np.bincount(rng.integers(len(other), size=len(other)), minlength=len(other))
+            again.append((own, column[index]))
+    told = {}
+    for name, distance, digits in (("Frechet", frechet, 2), ("kernel", kernel, 4)):
+        values = np.array([distance(other, real, a, b) for a, b in again])
+        # Drawn again, patches repeat, which makes two clouds look further apart than they are.
+        low, high = np.quantile(values[1:] - values[1:].mean() + values[0], [0.025, 0.975])
+        told[name] = f"{values[0]:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    return told
+
+
+def mistakes(logits: np.ndarray, labels: np.ndarray) -> dict[str, object]:
+    """Return what is answered, and what answering one class always would give."""
+    kinds = sorted(set(labels.tolist()))
+    answers = logits.argmax(1)
+    table = {
+        CLASSES[k]: {CLASSES[a]: int(((labels == k) & (answers == a)).sum()) for a in range(4)}
+        for k in kinds
+    }
+    return {
+        "answers by truth": table,
+        "accuracy": float((answers == labels).mean()),
+        "always one class": {CLASSES[k]: float((labels == k).mean()) for k in kinds},
+    }
+
+
+def main() -> None:
+    """Measure everything."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("real", type=Path)
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--data", action="append", required=True)
+    parser.add_argument("--split", default="official")
+    parser.add_argument("--resamples", type=int, default=2000)
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    parser.add_argument("--picture", type=Path)
+    asked = parser.parse_args()
+    config, real_network, _ = loaded(asked.real)
+    sources = load_all(asked.data)
+    divided = divide_sets(sources, asked.split)
+    train, test = (
+        windows(ready(images_of(sources).part(divided[p]), config), config,
+                reading=p is Part.TEST, patches=None if p is Part.TEST else config.gan_patches)
+        for p in (Part.TRAIN, Part.TEST)
+    )  # fmt: skip
+    every = pixels(test, np.arange(len(test.label)) * 8, config)
+    women = np.array([test.images.records[i].patient_id for i in test.where[:, 0]])
+    runs = {run.resolve().name: loaded(run) for run in asked.runs}
+    drawn = {
+        name: {k: generators.drawn(made, k, GENERATED, 10**6 + k, own) for k in generators.KINDS}
+        for name, (own, _, made) in runs.items()
+        if made is not None and own.generated_share == 1
+    }
+    real = {asked.real.resolve().name: (config, real_network, None)}
+    told = {
+        "command": "python benchmarks/second_look_generated.py REAL RUN... --data ...",
+        "data": [s.partition("=")[0] + "=" + (s.partition("=")[2] if s.startswith("phantom") else "ROOT")
+                 for s in asked.data],
+        "split": asked.split,
+        "windows": {CLASSES[k]: int((test.label == k).sum()) for k in generators.KINDS},
+        "women": len(set(women.tolist())),
+        "checks": checked({**real, **runs}, every, test.label, women, asked.resamples),
+        "explained": explained({**real, **runs}, every, test.label),
+    }  # fmt: skip
+    if asked.picture:
+        picture(every, test.label, drawn).save(asked.picture, optimize=True)
+    told["distances"] = distances(
+        features(real_network), train, every, test.label, women, drawn, config
+    )
+    asked.out.parent.mkdir(parents=True, exist_ok=True)
+    for name in ("checks", "distances"):
+        file = asked.out.with_name(f"{asked.out.stem}-{name}.json")
+        one = {k: v for k, v in told.items() if k not in ("checks", "distances")}
+        one = {**one, "table": told[name]} if name == "checks" else {
+            "command": told["command"], "data": told["data"], "split": asked.split, "table": told[name]}  # fmt: skip
+        file.write_text(json.dumps(one, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(json.dumps(told, indent=1, ensure_ascii=False))
+
+
+def checked(
+    runs: dict, every: np.ndarray, labels: np.ndarray, women: np.ndarray, resamples: int
+) -> list[list[str]]:
+    """Return the paper's check of each run, and its paired difference to the first."""
+    rows = [["trained on", "accuracy, classes alike", "as windows come", "AUC, malignant",
+             "classes alike, less the first", "AUC, less the first"]]  # fmt: skip
+    first: list[np.ndarray] = []
+    for name, (_, network, _) in runs.items():
+        scores = through(network, every)
+        sure = np.exp(scores[:, 1] - np.log(np.exp(scores).sum(1)))
+        units = positions(sure, labels == 1, women.tolist(), level="patch")
+        of = score_statistic(units)
+        area = replicates(of, units.n_patients, resamples=resamples)[:, 0]
+        _, values = class_replicates(scores, labels, women.tolist(), resamples=resamples, seed=0)
+        apart = ["", ""]
+        if first:
+            both = (difference(values[:, 1], first[0]), difference(area, first[1]))
+            apart = [
+                "–" if d.low is None else f"{d.value:.3f} [{d.low:.3f}, {d.high:.3f}]" for d in both
+            ]
+        else:
+            first = [values[:, 1], area]
+        rows.append([name, shown(values[:, 1]), shown(values[:, 0]), shown(area), *apart])
+    return rows
+
+
+def explained(runs: dict, every: np.ndarray, labels: np.ndarray) -> dict[str, object]:
+    """Return of each run its answers, and its accuracy where the scale of grey values is mistaken."""
+    told = {}
+    for name, (_, network, _) in runs.items():
+        wrong = {
+            "validated on values from -1 to 1": lambda x: x * 2 - 1,
+            "validated on values from 0 to 255": lambda x: x * 255,
+        }
+        told[name] = {
+            **mistakes(through(network, every), labels),
+            **{
+                words: float((through(network, every, change).argmax(1) == labels).mean())
+                for words, change in wrong.items()
+            },
+        }
+    return told
+
+
+def distances(
+    network: nn.Module, train: Windows, every: np.ndarray, labels: np.ndarray, women: np.ndarray,
+    drawn: dict, config: Config,
+) -> list[list[str]]:  # fmt: skip
+    """Return both distances of each generator's classes, beside those of real training patches."""
+    rows = [["patches", "class", "Frechet", "kernel"]]
+    rng = np.random.default_rng(0)
+    for kind in generators.KINDS:
+        own = rng.permutation(np.flatnonzero(labels == kind))[:MOST_REAL]
+        real, whose = through(network, every[own]), women[own]
+        if kind not in train.drawn or len(own) < 2:
+            continue
+        held = pixels(train, rng.permutation(train.drawn[kind])[:GENERATED], config)
+        clouds = {"real, of the training part": held}
+        clouds |= {name: images[kind].astype(np.float32) / 255 for name, images in drawn.items()}
+        for name, images in clouds.items():
+            got = far(through(network, images), real, whose)
+            rows.append([name, CLASSES[kind], got["Frechet"], got["kernel"]])
+    return rows
+
+
+def picture(every: np.ndarray, labels: np.ndarray, drawn: dict) -> Image.Image:
+    """Return real patches of each class, a row, and below them what each generator draws of it."""
+    rows = []
+    rng = np.random.default_rng(1)
+    for kind in generators.KINDS:
+        own = rng.permutation(np.flatnonzero(labels == kind))[:COLUMNS]
+        real = np.zeros((COLUMNS, *every.shape[1:]), np.float32)
+        real[: len(own)] = every[own]
+        for images in (real, *(made[kind][:COLUMNS] / 255 for made in drawn.values())):
+            rows.append(np.concatenate([np.pad(i, 1, constant_values=1) for i in images], 1))
+        rows.append(np.ones((6, rows[-1].shape[1])))
+    grey = np.concatenate(rows[:-1], 0)
+    return Image.fromarray((grey.clip(0, 1) * 255).round().astype(np.uint8))
+
+
+if __name__ == "__main__":
+    main()
