@@ -479,7 +479,9 @@ class Reader(Protocol):
     image of an exam in their order. One that can be
     measured by more than its readings tell, such as by patches, also has ``own_figures(parts, part, *,
     reader, resamples, seed) -> (figures, curves)``: the images of each part of a split, and the part
-    that is measured.
+    that is measured. One that scores every position has ``positions(images)``: the records that it
+    reads, and a function of the number of each to the scores of its calcifications and of its other
+    positions (`secondreader.counting`).
     """
 
     name: str

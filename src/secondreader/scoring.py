@@ -28,12 +28,14 @@ from secondreader.domain import (
     Part,
     SecondReaderError,
 )
+from secondreader.evaluation.calibration import Calibration
 from secondreader.evaluation.figures import Metrics, to_json
 from secondreader.evaluation.measure import Settings, measure, worst
 from secondreader.evaluation.plots import plots
 from secondreader.evaluation.ratings import read_ratings
 from secondreader.evaluation.scored import Readings, join
 from secondreader.evaluation.tables import tables
+from secondreader.evaluation.units import LEVELS, Level
 from secondreader.formats import FileRef
 from secondreader.journal import Entry, Journal
 from secondreader.reading import Model, load_models
@@ -167,7 +169,7 @@ def measure_readings(
     ratings
         CSV tables of human readers.
     models
-        Loaded models, for their operating points.
+        Loaded models, for their operating points and for other ways to make probabilities.
     points
         Operating points of every reader, where no model is given.
     resamples
@@ -196,7 +198,7 @@ def measure_readings(
     of = {reader.reader: list(points) for reader in readers}
     of |= {m.name: [p for p in m.points if p.name == m.at] for m in models}
     settings = Settings(chosen.split, hit_rules=_hit_rules(readers), points=of, groups=groups)
-    settings = replace(settings, rates=(*settings.rates, *rates))
+    settings = replace(settings, rates=(*settings.rates, *rates), others=_other_ways(models))
     if resamples is not None:
         settings = replace(settings, resamples=resamples)
     return measure(readers, settings, version=__version__), tuple(readers)
@@ -215,9 +217,7 @@ def scored(chosen: Chosen, file: Path) -> list[Readings]:
     return [join(chosen.records, exams, model.name, inputs=inputs) for model in header.models]
 
 
-def _told_apart(
-    own: Sequence[Readings], before: Sequence[Readings], file: Path
-) -> list[Readings]:
+def _told_apart(own: Sequence[Readings], before: Sequence[Readings], file: Path) -> list[Readings]:
     """Name readers after the folder of their file where another file's have the same names."""
     taken = {reader.reader for reader in before}
     return [
@@ -270,6 +270,23 @@ def write_figures(out: Path, chosen: Chosen, metrics: Metrics, readers: Sequence
         formats.atomic_write(out / name, content)
     shown = [(reader.reader, *worst(reader)) for reader in readers]
     formats.atomic_write(out / "report.html", figures_page(metrics, pictures, shown, chosen.images))
+
+
+def _other_ways(
+    models: Sequence[Model],
+) -> dict[tuple[str, Level], dict[str, Calibration]]:
+    """Return for each model and level the other ways to make probabilities that its folder holds."""
+    others: dict[tuple[str, Level], dict[str, Calibration]] = {}
+    for model in models:
+        for level in LEVELS:
+            ways = {
+                key.partition("/")[2]: made
+                for key, made in model.calibrations.items()
+                if key.startswith(f"{level}/")
+            }
+            if ways:
+                others[model.name, level] = ways
+    return others
 
 
 def _hit_rules(readers: Sequence[Readings]) -> tuple[str, ...]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
 from secondreader.domain import SecondReaderError
 from secondreader.evaluation.figures import Comparison, Figure, Metrics
 from secondreader.studies import show, study
-from secondreader.studies.run import Data, chosen, reproduce, stored
+from secondreader.studies.run import Data, _identity, chosen, reproduce, stored
 from secondreader.studies.study import Cell, Measure
 
 ALL = ("anomaly_cascade", "patch_to_image", "panel", "mined_cnn", "spot_filter")
@@ -128,8 +129,8 @@ def test_subgroups_are_measured_only_where_a_cell_names_one(tmp_path):
     lab = Notes()
     go(tmp_path, study("zhang2019"), chosen(study("zhang2019"), None, ["table3-asn"]), lab)
     mordang = study("mordang2016")
-    go(tmp_path, mordang, chosen(mordang, None, ["comparison-ge"]), lab)
-    assert lab.evaluated == [False, False, True]
+    go(tmp_path, mordang, chosen(mordang, None, ["cascade"]), lab)
+    assert lab.evaluated == [False, True]
 
 
 def test_what_broke_off_goes_on_where_it_stopped(tmp_path):
@@ -236,15 +237,34 @@ def test_a_difference_is_found_whichever_way_round_it_was_compared(tmp_path):
     mordang = study("mordang2016")
     c = Comparison("cascade", "cnn", "position", "mean_sensitivity_fpf_0_0.1", -0.1, -0.15, -0.05,
                    0.001, 0.001, "paired patient bootstrap")  # fmt: skip
+    ge = replace(c, group="vendor=GE MEDICAL", low=-0.2, high=0.1)
+    alone = replace(c, a="cnn", b="first", value=0.3, low=0.2, high=0.4)
     lab = Lab()
-    lab.evaluate = lambda recipe, models, groups: metrics((), (c, replace(c, group="vendor=ge", low=-0.2, high=0.1)),
-                                                  ("cnn", "cascade"))  # fmt: skip
-    rows = chosen(mordang, None, ["comparison-all", "comparison-ge", "comparison-hologic"])
+    lab.evaluate = lambda recipe, models, groups: metrics(
+        (), (c, ge, alone), ("cnn", "cascade", "first")
+    )
+    rows = chosen(mordang, "comparison", "mandatory")
+    assert [row.key for row in rows] == ["cascade", "first", "cnn"]
     go(tmp_path, mordang, rows, lab, data=Data(("phantom",), "p"))
     shown = show.beside(mordang, "comparison", stored(tmp_path / "figures", mordang), built=ALL)
-    assert "0.100 [0.050, 0.150] | holds |" in shown
-    assert "0.100 [-0.100, 0.200] | not shown |" in shown
+    rises = "| both networks | {}, 0 to 0.1: above {} | {} | {} | "
+    claim = "above 0, significantly"
+    assert rises.format("all", "the cascade", "–", "0.100 [0.050, 0.150], p = 0.001") in shown
+    assert rises.format("GE", "the cascade", claim, "0.100 [-0.100, 0.200], p = 0.001") in shown
+    assert (
+        rises.format("all", "the first network alone", "–", "0.300 [0.200, 0.400], p = 0.001")
+        in shown
+    )
+    assert "not shown" in shown
     assert "no figure: no comparison of mean_sensitivity_fpf_0_0.1" in shown
+
+
+def test_rows_stored_before_a_recipe_knew_of_positions_still_hold():
+    row = study("zhang2019").row("table1-proposed")
+    before = {k: v for k, v in asdict(row.recipe).items() if k != "positions"}
+    told = json.dumps([before, "f", ["inbreast"]], sort_keys=True)
+    wanted = hashlib.sha256(told.encode()).hexdigest()[:24]
+    assert _identity(row.recipe, Data(("inbreast",), "f")) == wanted
 
 
 def test_a_file_that_is_no_row_is_refused(tmp_path):

@@ -163,10 +163,17 @@ def test_thatte_parameters_add_up():
     assert total == trained + fixed
 
 
-def test_mordang_claims_a_difference_and_prints_no_number():
-    for row in study("mordang2016").table("comparison").rows[1:]:
-        (cell,) = row.cells.values()
-        assert (cell.value, cell.above, cell.measure.minus) == (None, 0.0, "rival")
+def test_mordang_claims_a_difference_for_each_maker_and_prints_no_number():
+    for table, rows in (("comparison", 3), ("scale", 3)):
+        *others, both = study("mordang2016").table(table).rows
+        assert len(others) == rows - 1
+        claims = {k: c for k, c in both.cells.items() if c.above is not None}
+        assert [k.partition(",")[0] for k in claims] == ["Hologic", "GE", "Siemens"]
+        assert {c.measure.minus for c in claims.values()} == {others[0].key}
+        assert {c.measure.figure for c in claims.values()} == {"mean_sensitivity_fpf_0_0.1"}
+        for row in (*others, both):
+            assert all(c.value is None and c.measure is not None for c in row.cells.values())
+            assert row.recipe.positions
 
 
 def test_unknown_studies_tables_and_rows_are_refused():

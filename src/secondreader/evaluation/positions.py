@@ -132,6 +132,8 @@ def position_figures(
             "patients": patients, "note": _too_small(table),
         }  # fmt: skip
         try:
+            if not facts["positives"] or not facts["negatives"]:
+                raise SecondReaderError("positions: got one class or none, expected both")
             statistic = tally_statistic(table, positions=True, band=_RARE)
             values = replicates(statistic, patients, resamples=resamples, seed=seed)
         except SecondReaderError as error:

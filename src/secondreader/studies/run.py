@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from secondreader.domain import SecondReaderError
-from secondreader.evaluation.figures import Metrics
+from secondreader.evaluation.figures import Comparison, Figure, Metrics
 from secondreader.methods import METHODS
 from secondreader.studies.study import Cell, Measure, Recipe, Row, Study
 
@@ -37,7 +37,7 @@ class Evaluate(Protocol):
     """Measures models by a recipe: its readers in order, then the model it is put against."""
 
     def __call__(self, recipe: Recipe, models: Sequence[Path | str], groups: bool) -> Metrics:
-        """Return the metrics, of subgroups too if wanted; `models` is one, or one and its rival."""
+        """Return the metrics, of subgroups too if wanted; `models` is one, or one and its rivals."""
         ...
 
 
@@ -192,7 +192,10 @@ def reproduce(
 
 
 def _identity(recipe: Recipe, data: Data) -> str:
-    text = json.dumps([asdict(recipe), data.fingerprint, sorted(data.names)], sort_keys=True)
+    told = asdict(recipe)
+    if not recipe.positions:
+        del told["positions"]  # younger than rows that are stored
+    text = json.dumps([told, data.fingerprint, sorted(data.names)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
@@ -239,7 +242,7 @@ def _untrained(recipe: Recipe, models: Mapping[str, Path | str]) -> Path | str:
 
 
 def _models(key: str, recipe: Recipe, models: Mapping[str, Path | str]) -> list[Path | str]:
-    return [models[key]] + ([models[recipe.against]] if recipe.against else [])
+    return [models[key], *(models[rival] for rival in recipe.rivals)]
 
 
 def _value(study: Study, row: Row, metrics: Metrics, data: Data) -> dict[str, Any]:
@@ -280,8 +283,10 @@ def _cell(cell: Cell, recipe: Recipe, metrics: Metrics) -> dict[str, Any]:
     wanted = cell.measure
     if wanted is None:
         return {}
-    ways = [*recipe.readers, *(["rival"] if recipe.against else [])]
+    ways = [*recipe.readers, *recipe.rivals]
     readers = dict(zip(ways, metrics.readers, strict=False))
+    if recipe.rivals and recipe.rivals[0] in readers:
+        readers["rival"] = readers[recipe.rivals[0]]
     lacking = [w for w in (wanted.reader, wanted.minus) if w and w not in readers]
     if lacking:
         return {"note": f"no reader {lacking[0]}"}
@@ -289,16 +294,20 @@ def _cell(cell: Cell, recipe: Recipe, metrics: Metrics) -> dict[str, Any]:
     if wanted.minus:
         return _difference(wanted, reader, readers[wanted.minus], metrics)
     for f in metrics.figures:
-        same = f.reader == reader and fnmatchcase(f.name, wanted.figure) and f.group == wanted.group
+        same = f.reader == reader and fnmatchcase(f.name, wanted.figure) and _grouped(f, wanted)
         placed = wanted.level in ("", f.level) and wanted.hit_rule in ("", f.hit_rule)
         if same and placed:
             return {k: getattr(f, k) for k in ("value", "low", "high", "method", "note")}
     return {"note": f"no figure {wanted.figure}"}
 
 
+def _grouped(got: Figure | Comparison, wanted: Measure) -> bool:
+    return fnmatchcase(got.group.lower(), wanted.group)
+
+
 def _difference(wanted: Measure, reader: str, rival: str, metrics: Metrics) -> dict[str, Any]:
     for c in metrics.comparisons:
-        same = (c.name, c.group) == (wanted.figure, wanted.group)
+        same = c.name == wanted.figure and _grouped(c, wanted)
         if same and wanted.level in ("", c.level) and wanted.hit_rule in ("", c.hit_rule):
             told = {"method": c.method, "p": c.p, "note": c.note}
             if (c.a, c.b) == (reader, rival):

@@ -140,9 +140,10 @@ def _row(
 
 
 def _measured(cell: Cell, own: Mapping[str, Any] | None) -> str:
-    """Return a figure in the paper's unit; without an interval it is not printed."""
+    """Return a figure in the paper's unit, a difference with its p; nothing without an interval."""
     if not own or own.get("low") is None:
         return "–"
     factor, digits = (100, 2) if cell.percent else (1, 3)
     value, low, high = (f"{factor * own[k]:.{digits}f}" for k in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]"
+    p = "" if own.get("p") is None else f", p = {own['p']:.2g}"
+    return f"{value} [{low}, {high}]{p}"

@@ -1,0 +1,147 @@
+"""Scores of every position, for readers that have them: counted once, kept beside the readings.
+
+FOLDER/positions/MODEL-IMAGES holds a file an image, so that counting goes on where it was stopped, and
+``images.json``, written last, with the images that the model reads. Whoever measures a reader by its
+``readings.jsonl`` finds what was counted beside that file.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from secondreader import report
+from secondreader.datasets.image_set import FileImages
+from secondreader.domain import ImageRecord
+from secondreader.evaluation.comparisons import with_holm
+from secondreader.evaluation.figures import Metrics
+from secondreader.evaluation.positions import (
+    RULE,
+    Counted,
+    binned,
+    compare_positions,
+    counted,
+    position_figures,
+)
+from secondreader.reading import Model
+
+__all__ = ["count_positions", "with_positions"]
+
+_FOLDER = "positions"
+_WHOLE = "images.json"
+
+
+def count_positions(
+    images: FileImages,
+    models: Sequence[Model],
+    folder: Path,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Score the positions of images by each model that can.
+
+    Parameters
+    ----------
+    images
+        Whose calcifications are known.
+    models
+        Those whose reader has ``positions(images)`` are counted: the records that it reads, and a
+        function of the number of each to the scores of its positives and of its negatives.
+    folder
+        Where readings of the same images by these models lie.
+    progress
+        Called with the images done, and all.
+    """
+    for model in models:
+        if not hasattr(model.reader, "positions"):
+            continue
+        # Only here: readings need no torch.
+        from secondreader.learning.kept import kept_arrays
+        from secondreader.learning.run_folder import write_whole
+
+        home = _home(folder, model.sha256, images.records)
+        if (home / _WHOLE).is_file():
+            continue
+        records, scored = model.reader.positions(images)
+
+        def histograms(
+            index: int, scored: Callable[[int], tuple[np.ndarray, np.ndarray]] = scored
+        ) -> np.ndarray:
+            return np.stack([binned(scores) for scores in scored(index)]).astype(np.int32)
+
+        kept_arrays(home, len(records), histograms, progress)
+        write_whole(home / _WHOLE, json.dumps([_name(record) for record in records]) + "\n")
+
+
+def with_positions(
+    metrics: Metrics, records: Sequence[ImageRecord], files: Sequence[Path], groups: bool
+) -> Metrics:
+    """Add the figures of positions, and what readers differ by, to what was measured of readings.
+
+    Parameters
+    ----------
+    metrics
+        Its readers are those of the files, in their order.
+    records
+        Of the images.
+    files
+        Of readings, with what was counted in a folder beside each.
+    groups
+        Whether to give vendors.
+    """
+    names = iter(metrics.readers)
+    found: list[Counted] = []
+    for file in files:
+        for model in _header(file).models:
+            name = next(names)
+            home = _home(file.parent, model.sha256 or "", records)
+            own = _counted(name, records, home)
+            found += [] if own is None else [own]
+    if not found:
+        return metrics
+    drawn = {name: int(metrics.interval[name]) for name in ("resamples", "seed")}
+    figures, curves = list(metrics.figures), list(metrics.curves)
+    for own in found:
+        got = position_figures(own, groups=groups, **drawn)
+        figures += got[0]
+        curves += got[1]
+    compared = with_holm(compare_positions(found, groups=groups, **drawn))
+    return replace(
+        metrics,
+        rules={**metrics.rules, **{f"label:{name}": words for name, words in RULE.items()}},
+        figures=tuple(figures),
+        curves=tuple(curves),
+        comparisons=(*metrics.comparisons, *compared),
+    )
+
+
+def _header(file: Path) -> report.ReadingHeader:
+    if ".jsonl" not in file.suffixes:
+        return report.read_reading(file).header()
+    with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
+        return report.parse_header(stream.readline())
+
+
+def _counted(name: str, records: Sequence[ImageRecord], home: Path) -> Counted | None:
+    """Return what was counted of exactly these images, if anything was."""
+    file = home / _WHOLE
+    if not file.is_file():
+        return None
+    by_name = {_name(record): record for record in records}
+    own = [by_name[image] for image in json.loads(file.read_text("utf-8"))]
+    kept = [np.load(home / f"{i:06d}.npy", allow_pickle=False) for i in range(len(own))]
+    return counted(name, own, np.stack(kept)) if kept else None
+
+
+def _home(folder: Path, sha256: str, records: Sequence[ImageRecord]) -> Path:
+    names = hashlib.sha256("\n".join(map(_name, records)).encode("utf-8", "surrogateescape"))
+    return folder / _FOLDER / f"{sha256[:16]}-{names.hexdigest()[:16]}"
+
+
+def _name(record: ImageRecord) -> str:
+    return f"{record.dataset}/{record.path}"

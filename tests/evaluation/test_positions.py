@@ -1,0 +1,89 @@
+"""Histograms of positions tell what the positions themselves would."""
+
+import numpy as np
+import pytest
+
+from secondreader.domain import ImageRecord, SecondReaderError
+from secondreader.evaluation.classification import score_figures
+from secondreader.evaluation.positions import (
+    BINS,
+    binned,
+    compare_positions,
+    counted,
+    position_figures,
+)
+from secondreader.evaluation.units import positions
+
+DRAWN = {"resamples": 200, "seed": 1}
+
+
+def drawn(apart, seed=0, images=40):
+    """Images of twenty women, two makers: records, histograms, and the positions themselves."""
+    rng = np.random.default_rng(seed)
+    records = tuple(
+        ImageRecord("d", f"{i}", f"p{i // 2}", f"e{i // 2}", vendor=("A", "B")[i // 2 % 2])
+        for i in range(images)
+    )
+    histograms = np.zeros((images, 2, BINS), int)
+    scores, labels, who = [], [], []
+    for i, record in enumerate(records):
+        own = [1 / (1 + np.exp(-rng.normal(mean, 2, n))) for mean, n in ((apart, 12), (-3, 3000))]
+        histograms[i] = [binned(s) for s in own]
+        scores += [*own[0], *own[1]]
+        labels += [True] * 12 + [False] * 3000
+        who += [f"d/{record.patient_id}"] * 3012
+    return records, histograms, positions(np.array(scores), np.array(labels), who)
+
+
+def test_figures_and_intervals_are_those_of_the_positions():
+    records, histograms, units = drawn(3.0)
+    exact, _ = score_figures(units, curves=False, reader="x", label_rule="", **DRAWN)
+    got, _ = position_figures(counted("x", records, histograms), groups=False, **DRAWN)
+    assert [f.name for f in got] == [f.name for f in exact]
+    for one, two in zip(got, exact, strict=True):
+        ends = (two.value, two.low, two.high)
+        assert (one.value, one.low, one.high) == pytest.approx(ends, abs=2e-3)
+        counts = (one.positives, one.negatives, one.patients)
+        assert counts == (two.positives, two.negatives, two.patients)
+
+
+def test_makers_have_figures_of_their_own_patients():
+    records, histograms, _ = drawn(3.0)
+    got, curves = position_figures(counted("x", records, histograms), **DRAWN)
+    sizes = {f.group: (f.patients, f.positives) for f in got}
+    assert sizes == {"": (20, 480), "vendor=A": (10, 240), "vendor=B": (10, 240)}
+    assert [c.label_rule for c in curves] == [
+        "positions", "positions, vendor=A", "positions, vendor=B"
+    ]  # fmt: skip
+    one = [i for i, r in enumerate(records) if r.vendor == "A"]
+    alone, _ = position_figures(counted("x", [records[i] for i in one], histograms[one]), **DRAWN)
+    same = [f for f in got if f.group == "vendor=A"]
+    assert [(f.value, f.low, f.high) for f in alone] == [(f.value, f.low, f.high) for f in same]
+
+
+def test_a_reader_that_is_better_differs_by_more_than_chance_from_one_that_is_not():
+    records, histograms, _ = drawn(3.0)
+    a, b = counted("a", records, drawn(4.5, seed=2)[1]), counted("b", records, histograms)
+    rows = {(c.name, c.group): c for c in compare_positions([a, b], **DRAWN)}
+    better = rows["mean_sensitivity_fpf_0_0.1", ""]
+    assert better.low > 0 and better.p < 0.02
+    back = compare_positions([b, a], **DRAWN)[2]
+    assert back.name == "mean_sensitivity_fpf_0_0.1"
+    assert (back.value, back.low, back.high) == pytest.approx(
+        (-better.value, -better.high, -better.low)
+    )
+    assert {group for _, group in rows} == {"", "vendor=A", "vendor=B"}
+
+
+def test_readers_of_other_images_are_not_compared():
+    records, histograms, _ = drawn(3.0)
+    a, b = counted("a", records, histograms), counted("b", records[:-2], histograms[:-2])
+    with pytest.raises(SecondReaderError, match="different images"):
+        compare_positions([a, b], **DRAWN)
+
+
+def test_without_a_calcification_there_is_no_figure_and_a_reason():
+    records, histograms, _ = drawn(3.0)
+    histograms[:, 0] = 0
+    got, _ = position_figures(counted("x", records, histograms), groups=False, **DRAWN)
+    assert all(f.value is None and f.note for f in got if "sensitivity" in f.name)
