@@ -33,31 +33,34 @@ from secondreader.phantom.exam import VIEWS, exam_image
 SHAPE = (4096, 3328)
 
 
-def best(work, times: int = 3) -> float:
+def best(work, times: int = 3, clock=time.perf_counter) -> float:
     """Return the shortest of a few calls' seconds, after one that is not counted."""
     work()
     took = []
     for _ in range(times):
-        start = time.perf_counter()
+        start = clock()
         work()
-        took.append(time.perf_counter() - start)
+        took.append(clock() - start)
     return min(took)
 
 
-def rates() -> dict[str, float]:
+def rates(clock=time.perf_counter) -> dict[str, float]:
     """Return operations a second of matrix multiplication, and bytes a second of a copy."""
     told = {}
     for name, kind in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
         a, b = (torch.randn(2048, 2048).to(kind) for _ in range(2))
-        took = best(lambda a=a, b=b: a @ b, 5)
+        took = best(lambda a=a, b=b: a @ b, 5, clock)
         told[name] = 2 * 2048**3 / took
     block = torch.zeros(2**26)
-    told["bytes"] = 2 * block.numel() * 4 / best(block.clone, 5)
+    told["bytes"] = 2 * block.numel() * 4 / best(block.clone, 5, clock)
     return told
 
 
-def layers(network: nn.Module, image: torch.Tensor, rate: dict[str, float]) -> list[dict]:
-    """Return each convolution's seconds beside the least that it could take."""
+def layers(
+    network: nn.Module, image: torch.Tensor, rate: dict[str, float], clock=time.perf_counter
+) -> list[dict]:
+    """Return each convolution's seconds beside the least that it could take, in the image's precision."""
+    kind = str(image.dtype).removeprefix("torch.")
     seen: list[tuple[str, nn.Module, torch.Tensor]] = []
     hooks = [
         module.register_forward_hook(
@@ -76,9 +79,9 @@ def layers(network: nn.Module, image: torch.Tensor, rate: dict[str, float]) -> l
         # Each output of a convolution, each input of a transposed one, is touched by every weight.
         places = (given if isinstance(module, nn.ConvTranspose2d) else out)[0, 0].numel()
         operations = 2 * kernel * module.in_channels * module.out_channels * places
-        moved = 4 * (given.numel() + out.numel() + module.weight.numel())
-        floor = max(operations / rate["float32"], moved / rate["bytes"])
-        took = best(lambda module=module, given=given: module(given))
+        moved = image.element_size() * (given.numel() + out.numel() + module.weight.numel())
+        floor = max(operations / rate[kind], moved / rate["bytes"])
+        took = best(lambda module=module, given=given: module(given), clock=clock)
         told.append(
             {"layer": name, "giga-operations": operations / 1e9, "megabytes": moved / 1e6,
              "seconds": took, "floor": floor, "ratio": took / floor}
@@ -99,7 +102,7 @@ def main() -> None:
         second = reader.networks.get("reducer")
     else:
         config = Config(threshold=0.8, reducer="small", reducer_init="none", crop=40, crop_to=40)
-        unet, second = folded(UNet(config.width)), folded(reducer(config))
+        unet, second = folded(UNet(config.width, config.norm)), folded(reducer(config))
     side, kind = VIEWS[0]
     drawn = exam_image(1, 0, side, kind, vendor="hologic", contents=Contents.MALIGNANT)
     drawn = drawn.astype(np.float32) / drawn.max()
@@ -137,7 +140,7 @@ def measured(view: Mammogram, config: Config, unet, second, widths: list[int]) -
     each = layers(unet, image, rate)
     whole = best(lambda: unet(image))
     floor = sum(layer["floor"] for layer in each)
-    plain = UNet(config.width).eval()
+    plain = UNet(config.width, config.norm).eval()
     half = folded(plain).bfloat16()
     return {
         "machine": {

@@ -1,0 +1,387 @@
+"""How fast whole images are read: python benchmarks/whole_image_speed.py [--patches RUN --images RUN --data NAME=ROOT] [-o FILE.json]
+
+Every named patch classifier on 1152 x 896, folded and channels last, in float32 and bfloat16: operations
+of direct convolution a second beside those of a matrix product in the same precision on this machine, and
+layer by layer beside the roofline. Reading in one pass of convolution beside overlapping tiles, whose
+features are equal, and beside the textbook way, patches slid at stride 32, whose borders differ. Images a
+second in training; native size, read and trained with gradient checkpointing in a process of its own, so
+that its peak of memory is its own. With trained runs also the difference in AUC that slid crops (--patches)
+and bfloat16 (--images) make on images of a data set. Fractions are of processor seconds on one thread, so that
+what else runs on the machine does not count; seconds of an image are the wall's, the shortest of a few.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from cascade_speed import best, layers, rates
+from torch import Tensor
+
+from secondreader.domain import Part
+from secondreader.evaluation.bootstrap import difference, estimate, replicates
+from secondreader.evaluation.classification import score_statistic
+from secondreader.evaluation.units import positions
+from secondreader.learning.folding import folded
+from secondreader.learning.patches import cut, whole
+from secondreader.methods.patch_to_image.architecture import parse
+from secondreader.methods.patch_to_image.data import ready
+from secondreader.methods.patch_to_image.network import (
+    MALIGNANT,
+    STRIDE,
+    ImageClassifier,
+    PatchClassifier,
+)
+from secondreader.methods.patch_to_image.reader import PatchToImage, load
+from secondreader.methods.patch_to_image.tiles import by_tiles
+from secondreader.methods.patch_to_image.train import _image_loss
+from secondreader.scoring import choose
+from secondreader.sources import load_all
+
+SIZE, NATIVE, PATCH = (1152, 896), (4096, 3328), 224
+NAMED = ("resnet50", "vgg16", "vgg16_bn", "resnet_small", "vgg_small_bn")
+TOP = " + 256x1 + 128x1"
+
+
+def quick(name: str, window: int = PATCH // STRIDE) -> PatchClassifier:
+    """Return a patch classifier as it is read with: folded, channels last."""
+    torch.manual_seed(0)
+    network = PatchClassifier(name, window).eval()
+    network.features = torch.nn.Sequential(*(folded(stage) for stage in network.features))
+    return network.to(memory_format=torch.channels_last)
+
+
+def noise(size: tuple[int, int], count: int = 1) -> Tensor:
+    """Return made-up images."""
+    made = torch.rand((count, 1, *size), generator=torch.Generator().manual_seed(0))
+    return made.contiguous(memory_format=torch.channels_last)
+
+
+def one_pass(name: str, rate: dict[str, float]) -> dict:
+    """Return seconds of an image, the fraction of a matrix product's rate, and the layers."""
+    told: dict = {"parameters": sum(p.numel() for p in PatchClassifier(name).parameters())}
+    for kind in (torch.float32, torch.bfloat16):
+        features = copy.deepcopy(quick(name).features).to(kind)
+        image = noise(SIZE).to(kind)
+        each = layers(features, image, rate, time.process_time)
+        took = best(lambda f=features, i=image: f(i), 3, time.process_time)
+        operations = 1e9 * sum(layer["giga-operations"] for layer in each)
+        own = rate[str(kind).removeprefix("torch.")]
+        lost = sorted(each, key=lambda layer: layer["floor"] - layer["seconds"])
+        told[str(kind).removeprefix("torch.")] = {
+            "processor seconds": took,
+            "giga-operations": operations / 1e9,
+            "of the matrix product's rate": operations / took / own,
+            "roofline, seconds": sum(layer["floor"] for layer in each),
+            "convolutions alone, seconds": sum(layer["seconds"] for layer in each),
+            "layers that lose most": [
+                {k: round(v, 4) if isinstance(v, float) else v for k, v in layer.items()}
+                for layer in lost[:8]
+            ],
+        }
+    plain = PatchClassifier(name).eval().features
+    took = best(lambda: plain(noise(SIZE).contiguous()), 1, time.process_time)
+    told["not folded, channels first, in times of that"] = (
+        took / told["float32"]["processor seconds"]
+    )
+    return told
+
+
+def slid(network: PatchClassifier, image: Tensor, size: int, at_once: int = 32) -> Tensor:
+    """Return the classes' logits (5, rows, cols) of patches slid over (1, 1, h, w) at stride 32."""
+    pixels = image[0, 0].numpy()
+    rows, cols = (side // STRIDE for side in pixels.shape)
+    first = (
+        size // 2 - (network.window - 1) // 2 * STRIDE
+    )  # the patch that the place's window covers
+    middles = [(first + STRIDE * r, first + STRIDE * c) for r in range(rows) for c in range(cols)]
+    found = []
+    for low in range(0, len(middles), at_once):
+        crops = np.stack([cut(pixels, r, c, size) for r, c in middles[low : low + at_once]])
+        found.append(network(torch.from_numpy(crops)[:, None]))
+    return torch.cat(found).T.reshape(-1, rows, cols)
+
+
+def beside_sliding(name: str, size: tuple[int, int], patch: int) -> dict:
+    """Return how much faster one pass is than tiles and than slid patches, and how they agree."""
+    network = quick(name, patch // STRIDE)
+    image = noise(size)
+    scaled = network.scaled(image)
+    features = network.features(scaled)
+    tiled = by_tiles(network.features, scaled, min(1024, min(size) // 64 * 32 + 512))
+    begun = time.process_time()
+    crops = slid(network, image, patch)
+    took = time.process_time() - begun
+    quickly = best(
+        lambda: network.heatmap(network.features(network.scaled(image))), 3, time.process_time
+    )
+    dense = network.heatmap(features)[0]
+    return {
+        "image": list(size), "patch": patch, "places": features[0, 0].numel(),
+        "one pass, processor seconds": quickly, "slid, processor seconds": took, "slid, in times of one pass": took / quickly,
+        "tiles, largest difference": float((features - tiled).abs().max()),
+        "of features as large as": float(features.abs().max()),
+        "slid, correlation of logits": float(np.corrcoef(dense.flatten(), crops.flatten())[0, 1]),
+    }  # fmt: skip
+
+
+def training(name: str, size: tuple[int, int], batch: int) -> dict:
+    """Return images a second of forward and backward, float32 and bfloat16 autocast."""
+    torch.manual_seed(0)
+    network = image_network(name, size).train()
+    given = {
+        "image": noise(size, batch),
+        "label": (torch.arange(2 * batch).reshape(-1, 2) % 2).float(),
+    }
+
+    def step(half: bool) -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            loss = _image_loss(network, given)
+        loss.backward()
+        network.zero_grad(set_to_none=True)
+
+    with torch.enable_grad():
+        return {
+            "image": list(size), "batch": batch,
+            "float32, images/s": batch / best(lambda: step(False), 1),
+            "bfloat16, images/s": batch / best(lambda: step(True), 1),
+        }  # fmt: skip
+
+
+def image_network(name: str, size: tuple[int, int], saving: bool = False) -> ImageClassifier:
+    """Return a whole-image classifier as it is drawn."""
+    rows, cols = (side // STRIDE for side in size)
+    made = ImageClassifier(PatchClassifier(name), parse(name + TOP), (rows, cols), saving=saving)
+    return made.to(memory_format=torch.channels_last)
+
+
+def native(name: str) -> dict:
+    """Return seconds and the peak of memory of reading and of a training step at native size."""
+    told: dict = {"image": list(NATIVE), "idle, megabytes": peak()}
+    ways = {"read in tiles of 1024": 1024, "read at once": max(NATIVE)}
+    for way, tile in ways.items():  # the smaller first: a peak never falls
+        told[f"{way}, seconds"] = read_natively(name, tile)
+        told[f"{way}, peak megabytes"] = peak()
+    network = image_network(name, NATIVE, saving=True).train()
+    given = {"image": noise(NATIVE), "label": torch.tensor([[1.0, 1.0]])}
+    begun = time.perf_counter()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = _image_loss(network, given)
+    loss.backward()
+    told["training step of one image, bfloat16, seconds"] = time.perf_counter() - begun
+    told["training, peak megabytes"] = peak()
+    return told
+
+
+def peak() -> int:
+    """Return the most megabytes that this process has held."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+@torch.inference_mode()
+def read_natively(name: str, tile: int) -> float:
+    """Return seconds of the features of one image."""
+    network = quick(name)
+    scaled = network.scaled(noise(NATIVE))
+    return best(lambda: by_tiles(network.features, scaled, tile), 1)
+
+
+def areas(name: str, scores: dict[str, list[float]], truth: list[bool], who: list[str]) -> dict:
+    """Return the AUC of each way to score, and the paired difference to the first."""
+    ways = {
+        way: replicates(
+            score_statistic(positions(np.array(own), np.array(truth), who)), len(set(who))
+        )[:, 0]
+        for way, own in scores.items()
+    }
+    first, *others = ways
+    told: dict = {"scores": name, "images": len(truth), "malignant": sum(truth)}
+    for way, values in ways.items():
+        got = estimate(values)
+        told[f"AUC, {way}"] = [got.value, got.low, got.high]
+    for way in others:
+        got = difference(ways[way], ways[first])
+        told[f"AUC, {way} less {first}"] = [got.value, got.low, got.high]
+        told[f"correlation, {way} with {first}"] = float(
+            np.corrcoef(scores[way], scores[first])[0, 1]
+        )
+    return told
+
+
+def read_images(asked: argparse.Namespace, reader: PatchToImage):
+    """Yield test images of a data set as a reader takes them, their truth, and whose they are."""
+    chosen = choose(load_all([asked.data]), asked.split, Part.TEST)
+    own = ready(chosen.images, reader.config)
+    known = [i for i, r in enumerate(own.records) if r.malignant is not None][: asked.count]
+    for index in known:
+        record = own.records[index]
+        yield whole(own, np.array([index]), reader.config.size), record.malignant, record.patient_id
+
+
+def by_crops(asked: argparse.Namespace) -> dict:
+    """Return the AUC of the most malignant place by one pass of convolution and by slid crops."""
+    reader = load(folder(asked.patches))
+    network, patch = reader.patches, reader.config.patch
+    scores: dict[str, list[float]] = {"one pass": [], "slid": []}
+    truth, who = [], []
+    for image, malignant, patient in read_images(asked, reader):
+        ways = {
+            "one pass": network.heatmap(network.features(network.scaled(image)))[0],
+            "slid": slid(network, image, patch),
+        }
+        for way, logits in ways.items():
+            worst = torch.softmax(logits, 0)[list(MALIGNANT)].sum(0).max()
+            scores[way].append(float(worst))
+        truth.append(bool(malignant))
+        who.append(patient)
+    return areas("most malignant place of a patch classifier", scores, truth, who)
+
+
+def by_halves(asked: argparse.Namespace) -> dict:
+    """Return the AUC of a whole-image classifier in float32 and in bfloat16."""
+    reader = load(folder(asked.images))
+    half = copy.deepcopy(reader.network).bfloat16()
+    scores: dict[str, list[float]] = {"float32": [], "bfloat16": []}
+    truth, who = [], []
+    for image, malignant, patient in read_images(asked, reader):
+        scores["float32"].append(float(reader.network(image)[0, 0]))
+        scores["bfloat16"].append(float(half(image.bfloat16())[0, 0]))
+        truth.append(bool(malignant))
+        who.append(patient)
+    return areas("whole-image classifier", scores, truth, who)
+
+
+def folder(run: Path) -> Path:
+    """Return the model folder of a run."""
+    return run / "model" if (run / "model").is_dir() else run
+
+
+def main() -> None:
+    """Time everything."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--patches", type=Path, help="A trained run of a patch classifier.")
+    parser.add_argument("--images", type=Path, help="A trained run of a whole-image classifier.")
+    parser.add_argument("--data", help="NAME=ROOT, for runs.")
+    parser.add_argument("--split", default="official")
+    parser.add_argument("--count", type=int, default=100, help="Test images at most.")
+    parser.add_argument("--native-alone", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("-o", "--out", type=Path)
+    asked = parser.parse_args()
+    if asked.native_alone:
+        print(json.dumps(native("resnet50")))
+        return
+    every = torch.get_num_threads()
+    with torch.inference_mode():
+        seconds = {name: best(lambda n=quick(name): n(noise(SIZE)), 2) for name in NAMED}
+        torch.set_num_threads(1)
+        rate = rates(time.process_time)
+        told: dict = {
+            "machine": {
+                "GFLOP/s float32": rate["float32"] / 1e9,
+                "GFLOP/s bfloat16": rate["bfloat16"] / 1e9,
+                "GB/s": rate["bytes"] / 1e9,
+                "threads": 1,
+            },
+            f"seconds of an image, {every} threads": seconds,
+            "networks": {name: one_pass(name, rate) for name in NAMED},
+            "beside sliding": {
+                "resnet50": beside_sliding("resnet50", SIZE, PATCH),
+                "resnet_small": beside_sliding("resnet_small", (576, 448), 128),
+            },
+        }
+        told["matrix product after, GFLOP/s float32"] = rates(time.process_time)["float32"] / 1e9
+        torch.set_num_threads(every)
+    told["training"] = {
+        "resnet50": training("resnet50", SIZE, 2),
+        "vgg16": training("vgg16", SIZE, 2),
+        "resnet_small": training("resnet_small", (576, 448), 8),
+    }
+    command = [sys.executable, __file__, "--native-alone"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    told["native"] = json.loads(done.stdout)
+    with torch.inference_mode():
+        if asked.patches:
+            told["slid crops"] = by_crops(asked)
+        if asked.images:
+            told["bfloat16"] = by_halves(asked)
+    told["table"] = table(told)
+    text = json.dumps(told, indent=1)
+    print(text)
+    if asked.out:
+        asked.out.parent.mkdir(parents=True, exist_ok=True)
+        asked.out.write_text(text + "\n", encoding="utf-8")
+
+
+def table(told: dict) -> list[list[str]]:
+    """Return what a README shows."""
+    machine, native_size = told["machine"], told["native"]
+    rows = [
+        ["what", "measured"],
+        ["one core of this machine",
+         f"{machine['GFLOP/s float32']:.0f} GFLOP/s in float32, {machine['GFLOP/s bfloat16']:.0f} in "
+         f"bfloat16 (2048 x 2048 matrix product), {machine['GB/s']:.1f} GB/s"],
+    ]  # fmt: skip
+    (wall,) = [value for key, value in told.items() if key.startswith("seconds of an image")]
+    for name, own in told["networks"].items():
+        one, half = own["float32"], own["bfloat16"]
+        worst = one["layers that lose most"][0]
+        rows.append(
+            [f"{name}, {own['parameters'] / 1e6:.1f} million parameters, {SIZE[0]} x {SIZE[1]}, "
+             f"{one['giga-operations']:.0f} GFLOP",
+             f"{wall[name]:.2f} s; {one['of the matrix product' + chr(39) + 's rate']:.0%} of the matrix "
+             f"product's rate, bfloat16 "
+             f"{half['of the matrix product' + chr(39) + 's rate']:.0%}; most is lost in {worst['layer']}, "
+             f"{worst['ratio']:.1f} x its floor; not folded {own['not folded, channels first, in times of that']:.1f} x"]
+        )  # fmt: skip
+    for name, own in told["beside sliding"].items():
+        rows.append(
+            [f"{name}, one pass beside patches of {own['patch']} slid at 32 over {own['image'][0]} x "
+             f"{own['image'][1]}",
+             f"{own['slid, in times of one pass']:.0f} x faster; correlation of logits "
+             f"{own['slid, correlation of logits']:.2f}; overlapping tiles differ by at most "
+             f"{own['tiles, largest difference']:.1g} of {own['of features as large as']:.2g}"]
+        )  # fmt: skip
+    for name, own in told["training"].items():
+        rows.append(
+            [f"{name}{TOP}, training, batch {own['batch']}, {own['image'][0]} x {own['image'][1]}",
+             f"{own['float32, images/s']:.2f} images/s in float32, {own['bfloat16, images/s']:.2f} in bfloat16"]
+        )  # fmt: skip
+    rows += [
+        [f"resnet50 at native size, {NATIVE[0]} x {NATIVE[1]}",
+         f"read at once {native_size['read at once, seconds']:.1f} s, peak "
+         f"{native_size['read at once, peak megabytes']} MB; in tiles "
+         f"{native_size['read in tiles of 1024, seconds']:.1f} s, "
+         f"{native_size['read in tiles of 1024, peak megabytes']} MB"],
+        ["a training step there, one image, checkpointed, bfloat16",
+         f"{native_size['training step of one image, bfloat16, seconds']:.0f} s, peak "
+         f"{native_size['training, peak megabytes']} MB"],
+    ]  # fmt: skip
+    for key, ways in (("slid crops", ("one pass", "slid")), ("bfloat16", ("float32", "bfloat16"))):
+        if key in told:
+            own = told[key]
+            rows.append(
+                [f"AUC of {own['images']} images, {own['scores']}",
+                 "; ".join(f"{way} {shown(own[f'AUC, {way}'])}" for way in ways)
+                 + f"; difference {shown(own[f'AUC, {ways[1]} less {ways[0]}'])}, correlation "
+                 f"{own[f'correlation, {ways[1]} with {ways[0]}']:.3f}"]
+            )  # fmt: skip
+    return rows
+
+
+def shown(values: list[float | None]) -> str:
+    """Return a value with its interval."""
+    if None in values:
+        return "–"
+    return "{:.3f} [{:.3f}, {:.3f}]".format(*values)
+
+
+if __name__ == "__main__":
+    main()
