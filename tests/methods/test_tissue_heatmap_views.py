@@ -1,0 +1,269 @@
+"""Two views of one place: who is whose other view, where a place is looked for, what it adds."""
+
+import numpy as np
+import pytest
+import torch
+
+from secondreader.domain import Circle, ImageSource, Kind, Laterality, Lesion, Mammogram, Part, View
+from secondreader.evaluation.figures import Figure
+from secondreader.learning.model_folder import save_model
+from secondreader.methods.tissue_heatmap import Config, figures, load
+from secondreader.methods.tissue_heatmap.data import patches
+from secondreader.methods.tissue_heatmap.local import answers, inside, seen
+from secondreader.methods.tissue_heatmap.network import Pair, Tissue
+from secondreader.methods.tissue_heatmap.views import (
+    opposite,
+    other_views,
+    pairs,
+    partners,
+    together,
+)
+
+SMALL = Config(
+    spacing_mm=0.4, canvas_mm=None, patch=64, stride=32, widths=(4, 4, 8, 8, 8), small=128,
+    heat_width=4, views="both", two_views=True, trains="tissue", pair_width=4, largest_mm=40,
+)  # fmt: skip
+R, L = Laterality.R, Laterality.L
+
+
+class Record:
+    """What is asked of a record here."""
+
+    dataset = exam_id = "e"
+
+    def __init__(self, path, side=L, view=View.CC, patient="p"):
+        self.path, self.laterality, self.view, self.patient_id = path, side, view, patient
+        self.malignant = None
+
+
+class Images:
+    """Prepared images that lie in memory, and what is true of them."""
+
+    def __init__(self, arrays, lesions, records):
+        self.arrays, self.lesions, self.records = arrays, tuple(map(tuple, lesions)), records
+
+    def __len__(self):
+        return len(self.arrays)
+
+    def pixels(self, index):
+        return self.arrays[index]
+
+
+def breast(tip, rows=320, cols=256):
+    """A breast whose nipple lies in column ``tip`` (about), chest wall on the left."""
+    r, c = np.mgrid[0:rows, 0:cols]
+    return np.where(np.hypot((r - rows / 2) / (rows / 2), c / tip) < 1, 0.4, 0).astype(np.float32)
+
+
+def lesion(row, col, name="a", radius=10, **more):
+    return Lesion(name, Kind.MASS, Circle(row, col, radius), **more)
+
+
+def two_views(one=(), two=()):
+    """Both views of a breast of the same depth, but for 32 pixels that MLO shows more of."""
+    records = [Record("cc"), Record("mlo", view=View.MLO)]
+    return Images([breast(200), breast(232)], [one, two], records)
+
+
+def pair_of(config=SMALL):
+    torch.manual_seed(0)
+    tissue = Tissue(config.widths, config.patch, config.stride).train()
+    for _ in range(3):
+        tissue(torch.rand(4, 1, 64, 64))
+    pair = Pair(tissue.eval(), config.pair_width)
+    torch.nn.init.normal_(pair.layers[2].weight)  # it has learnt something
+    return pair.eval()
+
+
+def test_cc_and_mlo_of_one_breast_are_each_others_and_nothing_else_is():
+    views = [
+        (L, View.CC),
+        (R, View.MLO),
+        (L, View.MLO),
+        (R, View.CC),
+        (None, View.CC),
+        (L, View.ML),
+    ]
+    assert opposite(views) == [2, 3, 0, 1, None, None]
+    records = [Record("a"), Record("b", view=View.MLO, patient="q"), Record("c", view=View.MLO)]
+    assert other_views(records).tolist() == [2, -1, 0]
+
+
+def test_a_place_is_looked_for_as_deep_behind_the_nipple_where_it_looks_most_like_a_finding():
+    own, other = breast(200), breast(232)
+    local = np.zeros((9, 7), np.float32)
+    local[5, 3] = 0.9  # its middle lies in column 128, 104 behind the nipple
+    local[2, 6] = 0.95  # higher, but in column 224
+    holds = np.ones(local.shape, bool)
+    found = partners(6, own, other, local, holds, SMALL)
+    # Column 2 of this view has its middle in column 96, 104 behind the nipple: as deep, exactly.
+    assert found[2].tolist() == [5, 3]
+    assert found[5].tolist() == [2, 6]
+    holds[:, 2:5] = False
+    assert partners(6, own, other, local, holds, SMALL)[2].tolist() == [-1, -1]
+
+
+def test_findings_are_paired_by_their_ids_and_hidden_ones_are_known():
+    images = two_views(
+        [lesion(100, 90), lesion(200, 60, "b"), lesion(250, 50, "c", visible=False)],
+        [
+            lesion(120, 122),
+            lesion(210, 92, "b", visible=False),
+            lesion(280, 80, "c", visible=False),
+        ],
+    )
+    zeros = [np.zeros((9, 7), np.float32)] * 2
+    made = pairs(patches(images, SMALL), zeros, [z >= 0 for z in zeros], SMALL)
+    # a is seen in both, b in CC only; c, seen in neither, teaches nothing.
+    assert made.positive.tolist() == [[0, 100, 90], [0, 200, 60], [1, 120, 122], [1, 210, 92]]
+    assert made.by_ids.tolist() == [[1, 120, 122], [-1, -1, -1], [0, 100, 90], [0, 200, 60]]
+    assert made.hidden.tolist() == [False, False, False, True]
+    batch = made.batch(0, 8, SMALL)
+    assert batch["image"].shape == batch["other"].shape
+    assert batch["label"].sum() == 4 and len(batch["where"]) == 8
+    assert torch.equal(batch["image"], made.batch(0, 8, SMALL)["image"])
+
+
+def test_background_is_paired_by_the_rule_that_a_reader_has():
+    images = two_views([lesion(100, 90)], [lesion(120, 122)])
+    local = [np.zeros((9, 7), np.float32) for _ in range(2)]
+    local[1][5, 3] = 0.9
+    made = pairs(patches(images, SMALL), local, [a >= 0 for a in local], SMALL)
+    found = made.partner(np.array([[0, 300, 96], [0, 10, 90], [1, 10, 128]]), SMALL)
+    assert found[:2].tolist() == [[1, 192, 128]] * 2
+    assert found[2, 0] == 0
+
+
+def test_without_another_view_two_views_say_exactly_what_one_says():
+    pair = pair_of()
+    image = np.random.default_rng(0).random((200, 160)).astype(np.float32)
+    known = seen(pair.tissue, image, SMALL)
+    one = answers(pair.tissue, image, SMALL)
+    assert np.array_equal(together(pair, known, None, np.zeros((0, 2), int)), one)
+    nowhere = np.full((one.shape[1], 2), -1)
+    assert np.array_equal(together(pair, known, known, nowhere), one)
+    nowhere[1] = 0, 0
+    changed = together(pair, known, known, nowhere) != one
+    assert changed[:, 1].any() and not changed[:, [0, 2, 3]].any()
+
+
+def test_what_two_views_say_of_a_place_is_what_the_network_says_of_its_patches():
+    pair = pair_of()
+    own, other = torch.rand(1, 1, 64, 64), torch.rand(1, 1, 64, 64)
+    at = np.array([[0, 0]])
+    with torch.no_grad():
+        wanted = float(torch.sigmoid(pair(own, other)))
+        maps = [seen(pair.tissue, p[0, 0].numpy(), SMALL) for p in (own, other)]
+    assert together(pair, *maps, at)[0, 0] == pytest.approx(wanted, abs=1e-6)
+
+
+def test_training_two_views_leaves_the_classifier_of_one_as_it_was():
+    pair = pair_of().train()
+    assert not pair.tissue.training and pair.layers.training
+    pair(torch.rand(2, 1, 64, 64), torch.rand(2, 1, 64, 64)).sum().backward()
+    assert all(p.grad is None for p in pair.tissue.parameters())
+    assert all(p.grad is not None for p in pair.layers.parameters())
+
+
+@pytest.fixture
+def reader(tmp_path):
+    pair = pair_of()
+    weights = {f"tissue.{k}": v for k, v in pair.tissue.state_dict().items()}
+    weights |= {f"pair.{k}": v for k, v in pair.layers.state_dict().items()}
+    save_model(tmp_path, method="tissue_heatmap", config=SMALL, weights=weights)
+    return load(tmp_path)
+
+
+def view(tip, kind, side=L):
+    pixels = np.pad(breast(tip), ((8, 8), (0, 24)))
+    grain = np.random.default_rng(1).normal(0, 0.02, pixels.shape)
+    pixels = np.where(pixels > 0, pixels + grain, 0).astype(np.float32)
+    return Mammogram(pixels, (0.25, 0.25), side, kind, ImageSource(str(kind)))
+
+
+def test_an_exam_is_read_with_both_views_and_an_image_alone_with_one(reader):
+    cc, mlo = view(200, View.CC), view(232, View.MLO)
+    both = reader.read_exam([cc, mlo])
+    alone = [reader.read(image) for image in (cc, mlo)]
+    assert [b.score != a.score for b, a in zip(both, alone, strict=True)] == [True, True]
+    (one,) = reader.read_exam([cc])
+    assert one.score == alone[0].score
+    other_side = reader.read_exam([cc, view(232, View.MLO, R)])
+    assert [r.score for r in other_side] == [a.score for a in alone]
+    blank = Mammogram(np.zeros((300, 200), np.float32), (0.25, 0.25), L, View.MLO, ImageSource("x"))
+    refused = reader.read_exam([cc, blank])
+    assert refused[0].score == alone[0].score and refused[1].refused[0] == "no-breast"
+
+
+# ------------------------------------------------------------------------------ figures
+
+
+def patch_images():
+    """Twelve women, each with a finding, brighter than the rest but for the first woman's."""
+    arrays, lesions, records = [], [], []
+    for number in range(12):
+        array = breast(220)
+        if number:
+            array[98:122, 68:92] = 0.9
+        arrays.append(array)
+        lesions.append([lesion(109.5, 79.5, radius=20)])
+        records.append(Record(str(number), patient=str(number)))
+    return Images(arrays, lesions, records)
+
+
+class Bright(Tissue):
+    """Says that a patch holds a finding where it is bright."""
+
+    def forward(self, image):
+        return (image.amax((1, 2, 3)) - 0.65) * 20
+
+
+def test_held_out_patches_are_measured_as_table_2_does(monkeypatch):
+    images = patch_images()
+    monkeypatch.setattr(figures, "ready", lambda images, config: images)
+    config = SMALL.model_copy(update={"two_views": False})
+    reader = figures.TissueHeatmap(
+        config, Bright(config.widths, config.patch, config.stride).eval()
+    )
+    known = {"reader": "r", "resamples": 100, "seed": 0}
+    got, curves = figures.own(reader, {Part.TEST: images}, Part.TEST, **known)
+    told = {f.name: f for f in got}
+    shares = [told[f"{n}_share"].value for n in ("true_positive", "false_positive", "true_negative",
+                                                 "false_negative")]  # fmt: skip
+    assert shares == pytest.approx([11 / 24, 0, 12 / 24, 1 / 24])
+    assert told["error"].value == pytest.approx(1 / 24)
+    # Eleven of twelve above all background, one among it: ties count half.
+    assert told["auc"].value == pytest.approx((11 + 0.5) / 12)
+    assert (told["error"].positives, told["error"].negatives, told["error"].patients) == (
+        12,
+        12,
+        12,
+    )
+    assert any(c.level == "patch" and c.kind == "roc" for c in curves)
+
+
+def test_where_nothing_is_annotated_there_is_no_figure_but_a_reason(monkeypatch):
+    monkeypatch.setattr(figures, "ready", lambda images, config: images)
+    config = SMALL.model_copy(update={"two_views": False})
+    reader = figures.TissueHeatmap(
+        config, Bright(config.widths, config.patch, config.stride).eval()
+    )
+    empty = Images([breast(200)], [[]], [Record("x")])
+    known = {"reader": "r", "resamples": 100, "seed": 0}
+    got, _ = figures.own(reader, {Part.TEST: empty}, Part.TEST, **known)
+    assert got and all(isinstance(f, Figure) and f.value is None and f.note for f in got)
+
+
+def test_the_held_out_patches_are_drawn_once_and_as_many_of_each():
+    of = patches(patch_images(), SMALL)
+    where, label = figures.held_out(of.positive, of.negative)
+    again, _ = figures.held_out(of.positive, of.negative)
+    assert np.array_equal(where, again)
+    assert label.sum() * 2 == len(label) and len({tuple(w) for w in where.tolist()}) == len(where)
+
+
+def test_inside_is_where_breast_is():
+    image = np.zeros((128, 128), np.float32)
+    image[:, :40] = 0.5
+    found = inside(image, SMALL, (3, 3))
+    assert found[:, 0].all() and not found[:, 2].any()
