@@ -50,7 +50,8 @@ class Model:
     """A reader at hand, with what its folder says beyond the reader itself.
 
     ``at`` names the operating point in use; ``points`` are all of them. ``calibrations`` makes
-    probabilities of the scores of an ``image``, a ``breast``, an ``exam``.
+    probabilities of the scores of an ``image``, a ``breast``, an ``exam``; those called LEVEL/METHOD
+    are other ways, which figures show beside it.
     """
 
     name: str

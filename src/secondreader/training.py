@@ -251,22 +251,22 @@ def _points(
 def _calibrations(
     readings: Readings, fitted_on: str, on_note: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Fit probabilities of images, breasts and exams; scores that begin at 0 by their logarithm."""
-    made = {}
+    """Fit probabilities of images, breasts and exams.
+
+    Beside them stand, as LEVEL/METHOD, other ways, which are shown in figures and nowhere else.
+    """
+    made: dict[str, Any] = {}
     where = f"{fitted_on}, {fingerprint(readings.images)}"
     for level in ("image", "breast", "exam"):
         of = units(readings.images, level, given=readings.given)
-        counted = of.scores.size > 0 and bool((of.scores >= 0).all())
-        try:
-            fitted = calibration.fit(
-                "platt_log" if counted else "platt",
-                of.scores,
-                of.labels,
-                of.patients,
-                fitted_on=where,
-            )
-        except SecondReaderError as error:
-            on_note(f"not calibrated by {level}: {error}")
-            continue
-        made[level] = calibration.as_json(fitted)
+        own, others = calibration.suited(of.scores)
+        for way, key in ((own, level), *((other, f"{level}/{other}") for other in others)):
+            try:
+                fitted = calibration.fit(way, of.scores, of.labels, of.patients, fitted_on=where)
+            except SecondReaderError as error:
+                if way == own:
+                    on_note(f"not calibrated by {level}: {error}")
+                    break
+                continue
+            made[key] = calibration.as_json(fitted)
     return made

@@ -47,6 +47,39 @@ def test_temperature_finds_how_much_too_sure_logits_are():
     assert got == pytest.approx(3, rel=0.15)
 
 
+def test_a_temperature_of_shares_is_that_of_their_logits_and_so_is_platt():
+    x, y, who = scored(slope=1.0, shift=0.0)
+    for method in ("platt", "temperature"):
+        plain = calibration.fit(method, 3 * x, y, who)
+        shares = calibration.fit(f"{method}_logit", expit(3 * x), y, who)
+        for name, value in plain.parameters.items():
+            assert shares.parameters[name] == pytest.approx(value, rel=1e-5, abs=1e-6)
+        assert calibration.apply(shares, expit(3 * x)) == pytest.approx(
+            calibration.apply(plain, 3 * x), abs=1e-6
+        )
+    with pytest.raises(SecondReaderError, match="outside 0 to 1"):
+        calibration.fit("temperature_logit", 3 * x, y, who)
+
+
+def test_what_suits_scores_follows_from_where_they_lie():
+    assert calibration.suited(np.array([-1.0, 2])) == ("platt", ("temperature",))
+    assert calibration.suited(np.array([0.0, 7])) == ("platt_log", ())
+    own, others = calibration.suited(np.array([0.0, 1]))
+    assert (own, others) == ("platt_log", ("platt_logit", "temperature_logit"))
+
+
+def test_beside_are_the_score_itself_where_it_can_be_a_probability_and_each_other_way():
+    x, y, who = scored()
+    hot = calibration.fit("temperature", x, y, who)
+    assert set(calibration.beside(x, {"temperature": hot})) == {"temperature"}
+    share = expit(x)
+    got = calibration.beside(
+        share, {"temperature_logit": calibration.fit("temperature_logit", share, y, who)}
+    )
+    assert set(got) == {"uncalibrated", "temperature_logit"}
+    assert (got["uncalibrated"] == share).all()
+
+
 def test_isotonic_rises_and_is_refused_with_fewer_than_200_positives():
     x, y, who = scored()
     got = calibration.fit("isotonic", x, y, who)

@@ -22,7 +22,15 @@ from secondreader.domain import (
     SecondReaderError,
     View,
 )
-from secondreader.evaluation import delong, figures, measure, plots, subgroups, tables
+from secondreader.evaluation import (
+    calibration,
+    delong,
+    figures,
+    measure,
+    plots,
+    subgroups,
+    tables,
+)
 from secondreader.evaluation.classification import score_figures
 from secondreader.evaluation.comparisons import compare_scores
 from secondreader.evaluation.ratings import read_ratings
@@ -300,3 +308,41 @@ def test_everything_runs_with_torch_blocked():
         "from secondreader.evaluation import measure, plots, tables, calibration, ratings, reliability"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_other_ways_to_make_probabilities_stand_beside_the_readers_own_and_by_vendor():
+    net = reader("net", 2.0, 2)
+    shares = replace(
+        net, images=tuple(replace(i, score=1 / (1 + np.exp(-3 * i.score))) for i in net.images)
+    )
+    known = units(shares.images, "image")
+    hot = calibration.fit("temperature_logit", known.scores, known.labels, known.patients)
+    settings = measure.Settings(
+        "seeded:0 test", resamples=60, levels=("image",),
+        others={("net", "image"): {"temperature_logit": hot}},
+    )  # fmt: skip
+    got = measure.measure([shares], settings, version="0")
+    for group in ("", "vendor=ge", "vendor=hologic"):
+        raw, own = (
+            got.figure(name, level="image", group=group)
+            for name in ("brier_uncalibrated", "brier_temperature_logit")
+        )
+        part = [
+            i for i in shares.images if not group or group == "vendor=" + dict(i.groups)["vendor"]
+        ]
+        errors = [(i.score - i.malignant) ** 2 for i in part]
+        assert raw.value == pytest.approx(np.mean(errors))
+        assert own.value < raw.value
+    ways = {c.way for c in got.curves if c.kind == "reliability"}
+    assert ways == {"", "uncalibrated", "temperature_logit"}
+    # One reliability diagram holds them all.
+    kept = [c for c in got.curves if (c.kind, c.label_rule) == ("reliability", "all")]
+    drawn = dict(plots.plots(replace(got, curves=tuple(kept))))
+    assert set(drawn) == {"reliability_image_all.svg", "reliability_image_all.png"}
+    # Nothing is shown beside a reader without probabilities.
+    bare = replace(shares, images=tuple(replace(i, probability=None) for i in shares.images))
+    names = {
+        f.name
+        for f in measure.measure([bare], replace(settings, groups=False), version="0").figures
+    }
+    assert not any("brier" in name for name in names)

@@ -25,7 +25,13 @@ from scipy.special import expit
 
 from secondreader.domain import SecondReaderError
 from secondreader.evaluation.bootstrap import RESAMPLES, Estimate, estimate, replicates
-from secondreader.evaluation.reliability import bins, brier, expected_error, log_loss
+from secondreader.evaluation.reliability import (
+    bins,
+    bounded_logit,
+    brier,
+    expected_error,
+    log_loss,
+)
 
 __all__ = [
     "LEAST_ISOTONIC",
@@ -33,12 +39,16 @@ __all__ = [
     "Calibration",
     "apply",
     "as_json",
+    "beside",
     "compare",
     "fit",
     "from_json",
+    "suited",
 ]
 
-Method = Literal["platt", "platt_log", "temperature", "isotonic"]
+Method = Literal[
+    "platt", "platt_log", "platt_logit", "temperature", "temperature_logit", "isotonic"
+]  # fmt: skip
 LEAST_ISOTONIC = 200
 
 
@@ -51,7 +61,8 @@ class Calibration:
     method
         ``platt``: p = expit(slope · score + intercept); ``platt_log``: the same of log(score), scores
         below ``floor`` counting as that much; ``temperature``: p = expit(score / temperature) of a
-        logit; ``isotonic``: straight lines through the points (scores, probabilities).
+        logit; ``platt_logit``, ``temperature_logit``: those of the logit of a score from 0 to 1;
+        ``isotonic``: straight lines through the points (scores, probabilities).
     parameters
         Numbers and lists of numbers by name.
     prevalence
@@ -157,6 +168,12 @@ def _temperature(x: np.ndarray, y: np.ndarray) -> dict[str, float | Sequence[flo
     return {"temperature": math.exp(found.x)}
 
 
+def _shares(x: np.ndarray) -> np.ndarray:
+    if not ((x >= 0) & (x <= 1)).all():
+        raise SecondReaderError("calibration: got scores outside 0 to 1, expected them inside")
+    return bounded_logit(x)
+
+
 def _isotonic(x: np.ndarray, y: np.ndarray) -> dict[str, float | Sequence[float]]:
     if int(y.sum()) < LEAST_ISOTONIC:
         raise SecondReaderError(
@@ -178,6 +195,8 @@ METHODS: dict[str, Callable[[np.ndarray, np.ndarray], dict[str, float | Sequence
     "platt": _platt,
     "platt_log": _platt_log,
     "temperature": _temperature,
+    "platt_logit": lambda x, y: _platt(_shares(x), y),
+    "temperature_logit": lambda x, y: _temperature(_shares(x), y),
     "isotonic": _isotonic,
 }
 
@@ -204,6 +223,10 @@ def apply(
             p = expit(_number(of, "slope") * logs + _number(of, "intercept"))
         case "temperature":
             p = expit(x / _number(of, "temperature"))
+        case "platt_logit":
+            p = expit(_number(of, "slope") * bounded_logit(x) + _number(of, "intercept"))
+        case "temperature_logit":
+            p = expit(bounded_logit(x) / _number(of, "temperature"))
         case "isotonic":
             p = np.interp(x, np.asarray(of["scores"]), np.asarray(of["probabilities"]))
     if prevalence is None:
@@ -239,6 +262,28 @@ def from_json(value: Mapping[str, Any]) -> Calibration:
             f"calibration.json: got method {got.method!r}, expected a known one"
         )
     return got
+
+
+def suited(scores: np.ndarray) -> tuple[Method, tuple[Method, ...]]:
+    """Return the method for scores (n,) of this kind, and others to be put beside it.
+
+    Scores that begin at 0 are taken by their logarithm, those that end at 1 beside it as shares, those
+    below 0 for logits.
+    """
+    x = np.asarray(scores, np.float64)
+    if not x.size or (x < 0).any():
+        return "platt", ("temperature",)
+    return "platt_log", ("platt_logit", "temperature_logit") if (x <= 1).all() else ()
+
+
+def beside(scores: np.ndarray, others: Mapping[str, Calibration]) -> dict[str, np.ndarray]:
+    """Return the probabilities (n,) that other ways than a reader's own make of its scores (n,).
+
+    ``uncalibrated`` is the score as it is, where all lie from 0 to 1; the others go by their names.
+    """
+    x = np.asarray(scores, np.float64)
+    plain = {"uncalibrated": x} if x.size and ((x >= 0) & (x <= 1)).all() else {}
+    return plain | {name: apply(other, x) for name, other in others.items()}
 
 
 def compare(

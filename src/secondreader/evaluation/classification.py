@@ -216,13 +216,17 @@ def score_curves(units: Units, **known: Any) -> list[Curve]:
 
 
 def probability_figures(
-    units: Units, *, resamples: int = RESAMPLES, seed: int = 0, **known: Any
+    units: Units, *, way: str = "", resamples: int = RESAMPLES, seed: int = 0, **known: Any
 ) -> tuple[list[Figure], list[Curve]]:
-    """Return the figures of calibration and the reliability diagram; `units` hold probabilities."""
+    """Return the figures of calibration and the reliability diagram; `units` hold probabilities.
+
+    ``way`` is how they were made where it is not the reader's own: it ends the figures' names.
+    """
     facts = _known(units, known)
     parts = ("reliability", "resolution", "uncertainty", "within")
     names = ["ece_equal_width", "ece_equal_mass", "brier", *(f"brier_{p}" for p in parts)]
     names += ["calibration_slope", "calibration_intercept", "calibration_in_the_large", "pf1"]
+    names = [f"{name}_{way}" for name in names] if way else names
     who, n = units.patients, units.n_patients
     try:
         if units.labels.size == 0 or units.labels.all() or not units.labels.any():
@@ -250,10 +254,10 @@ def probability_figures(
     told = f"prevalence {units.labels.mean():.3g} here"
     facts["note"] = "; ".join(t for t in (told, facts["note"]) if t)
     figures = [figure(k, estimate(values[:, i]), _BOOTSTRAP, **facts) for i, k in enumerate(names)]
-    return figures, [_diagram(mass, values[:, len(names) :], facts)]
+    return figures, [_diagram(mass, values[:, len(names) :], facts, way)]
 
 
-def _diagram(table: reliability.Bins, values: np.ndarray, facts: dict[str, Any]) -> Curve:
+def _diagram(table: reliability.Bins, values: np.ndarray, facts: dict[str, Any], way: str) -> Curve:
     ones = np.ones((table.units.shape[1], 1))
     promised, seen = (c[:, 0] for c in reliability.observed(table, ones))
     number = (table.units @ ones)[:, 0]
@@ -261,4 +265,4 @@ def _diagram(table: reliability.Bins, values: np.ndarray, facts: dict[str, Any])
     low, high = np.nanquantile(values[1:][:, full], [0.025, 0.975], axis=0)
     rows: Sequence[np.ndarray] = (promised[full], seen[full], low, high, number[full])
     rule = facts.get("label_rule", "")
-    return curve_of(facts["reader"], facts["level"], "reliability", rows, label_rule=rule)
+    return curve_of(facts["reader"], facts["level"], "reliability", rows, label_rule=rule, way=way)

@@ -90,6 +90,7 @@ class Curve:
     ``kind`` is ``roc`` (false-positive fraction, sensitivity), ``froc`` (false positives per image,
     sensitivity), ``reliability`` (probability promised, frequency seen) or ``scores_positive`` and
     ``scores_negative`` (score, how many); ``weight`` is how many units stand behind each point.
+    ``way`` is how probabilities were made, empty for the reader's own way.
     """
 
     reader: str
@@ -102,6 +103,7 @@ class Curve:
     weight: tuple[float, ...] = ()
     hit_rule: str = ""
     label_rule: str = ""
+    way: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,12 +204,13 @@ def curve_of(
     *,
     hit_rule: str = "",
     label_rule: str = "",
+    way: str = "",
 ) -> Curve:
     """Return a curve of its rows x, y, low, high and weight, each (points,) or left out."""
     parts = [tuple(float(v) for v in row) for row in rows]
     names = ("x", "y", "low", "high", "weight")
     known: dict[str, Any] = dict(zip(names, parts, strict=False))
-    return Curve(reader, level, kind, hit_rule=hit_rule, label_rule=label_rule, **known)
+    return Curve(reader, level, kind, hit_rule=hit_rule, label_rule=label_rule, way=way, **known)
 
 
 def interval_words(resamples: int, seed: int) -> dict[str, Any]:

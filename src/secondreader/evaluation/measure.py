@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from secondreader.domain import OperatingPoint, SecondReaderError
 from secondreader.evaluation import subgroups
 from secondreader.evaluation.bootstrap import RESAMPLES
+from secondreader.evaluation.calibration import Calibration, beside
 from secondreader.evaluation.classification import (
     RATES_OF_CALLS,
     probability_figures,
@@ -27,7 +28,7 @@ from secondreader.evaluation.froc import find
 from secondreader.evaluation.matching import HIT_RULES, HitRule, hit_rule
 from secondreader.evaluation.operating_points import refuse_where_chosen
 from secondreader.evaluation.scored import Readings, ScoredImage, check, fingerprint
-from secondreader.evaluation.units import LEVELS, Level, units
+from secondreader.evaluation.units import LEVELS, Level, Units, units
 
 IOU_LEVELS = (0.1, 0.2, 0.5)
 
@@ -52,6 +53,9 @@ class Settings:
         For each reader its operating points of detections, by kind.
     thresholds
         For each reader and level an operating point of scores, for the confusion matrix.
+    others
+        For each reader and level other ways to make probabilities than its own, which are shown
+        beside it.
     groups
         Whether to give subgroups.
     rates
@@ -66,6 +70,7 @@ class Settings:
     benign: Literal["hit", "false_positive", "ignored"] = "hit"
     points: Mapping[str, Sequence[OperatingPoint]] = field(default_factory=dict)
     thresholds: Mapping[tuple[str, Level], OperatingPoint] = field(default_factory=dict)
+    others: Mapping[tuple[str, Level], Mapping[str, Calibration]] = field(default_factory=dict)
     groups: bool = True
     rates: tuple[float, ...] = RATES_OF_CALLS
     resamples: int = RESAMPLES
@@ -188,12 +193,8 @@ def _scores(
             at = point.threshold if point else None
             got = score_figures(scored, threshold=at, rates=settings.rates, **known)
             figures, curves = figures + got[0], curves + got[1]
-            if any(i.probability is not None for i in reader.images):
-                promised = units(
-                    reader.images, level, hidden=hidden, use="probability", given=reader.promised
-                )
-                got = probability_figures(promised, **known)
-                figures, curves = figures + got[0], curves + got[1]
+            got = _promises(reader, reader.images, scored, settings, known, hidden=hidden)
+            figures, curves = figures + got[0], curves + got[1]
         if settings.groups and not reader.person:
             for group, members in [
                 *subgroups.by_image(reader.images),
@@ -202,6 +203,34 @@ def _scores(
                 part = units(members, level, given=reader.given)
                 known = drawn | {"reader": reader.reader, "label_rule": "all", "group": group}
                 figures += score_figures(part, curves=False, **known)[0]
+                if group.startswith("vendor="):
+                    figures += _promises(reader, members, part, settings, known)[0]
+    return figures, curves
+
+
+def _promises(
+    reader: Readings,
+    images: Sequence[ScoredImage],
+    scored: Units,
+    settings: Settings,
+    known: Mapping[str, Any],
+    *,
+    hidden: bool = True,
+) -> tuple[list[Figure], list[Curve]]:
+    """Return the figures of a reader's probabilities, and of the other ways to make them of `scored`.
+
+    Other ways are shown only beside the reader's own.
+    """
+    if not any(image.probability is not None for image in images):
+        return [], []
+    level = scored.level
+    assert level in LEVELS
+    promised = units(images, level, hidden=hidden, use="probability", given=reader.promised)
+    figures, curves = probability_figures(promised, **known)
+    others = settings.others.get((reader.reader, level), {})
+    for way, made in beside(scored.scores, others).items():
+        got = probability_figures(replace(scored, scores=made), way=way, **known)
+        figures, curves = figures + got[0], curves + got[1]
     return figures, curves
 
 

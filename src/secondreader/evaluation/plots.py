@@ -82,7 +82,9 @@ def _style(index: int) -> dict[str, object]:
 
 
 def _legend(metrics: Metrics, curve: Curve, name: str) -> str:
-    """Return the reader's name and its figure with interval."""
+    """Return the reader's name, how its probabilities were made, and its figure with interval."""
+    shown = f"{curve.reader} {curve.way}".strip()
+    name = f"{name}_{curve.way}" if curve.way else name
     for f in metrics.figures:
         same = (f.reader, f.level, f.hit_rule, f.label_rule) == (
             curve.reader,
@@ -91,8 +93,8 @@ def _legend(metrics: Metrics, curve: Curve, name: str) -> str:
             curve.label_rule,
         )
         if same and f.name == name and not f.group and f.value is not None and f.low is not None:
-            return f"{curve.reader}: {f.value:.3f} [{f.low:.3f}, {f.high:.3f}]"
-    return curve.reader
+            return f"{shown}: {f.value:.3f} [{f.low:.3f}, {f.high:.3f}]"
+    return shown
 
 
 def _draw_roc(axes: Axes, metrics: Metrics, curves: Sequence[Curve]) -> None:
