@@ -47,7 +47,7 @@ def main() -> None:
     own = images.part(r for r in images.records if r.part is Part.TRAIN)
     config = Config(spacing_mm=0.2)
     data = patches(own, config)
-    network = UNet(config.width).to(memory_format=torch.channels_last).train()
+    network = UNet(config.width, config.norm).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.Adam(network.parameters())
 
     def load(step: int) -> dict:

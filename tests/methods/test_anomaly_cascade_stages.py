@@ -17,7 +17,7 @@ from secondreader.methods.anomaly_cascade.boxes import faster_rcnn, found_boxes
 from secondreader.methods.anomaly_cascade.boxes_training import _batch
 from secondreader.methods.anomaly_cascade.candidates import Candidates, best_cut, recalls
 from secondreader.methods.anomaly_cascade.config import BoxSettings, Config
-from secondreader.methods.anomaly_cascade.joint import Joint, joint_loss, picked
+from secondreader.methods.anomaly_cascade.joint import Joint, joint_loss, picked, products
 from secondreader.methods.anomaly_cascade.maps import Patches
 from secondreader.methods.anomaly_cascade.network import UNet
 from secondreader.methods.anomaly_cascade.proposals import proposals
@@ -120,20 +120,24 @@ class Mark(torch.nn.Module):
         self.anything = torch.nn.Parameter(torch.zeros(1))
 
     def forward(self, image):
-        return torch.where(image > 1, image - 1, image) + 0 * self.anything
+        return torch.where(image > 1, 0.0, image) + 0 * self.anything
 
 
 def test_the_threshold_is_chosen_where_recall_is_highest():
-    # Dots of residual 1 are calcifications; as many of 0.9 on each image are not.
+    # Calcifications are dots of residual 2. Forty pairs of 1.6 on each image are not: their sums are
+    # higher, so only a threshold between the two finds anything at thirty false alarms an image.
     dots = [(20, 20), (40, 40)]
-    image = dotted((64, 64), dots, level=0.5)
+    image = dotted((96, 96), dots, level=0.5)
+    for number in range(40):
+        row, col = 4 + 8 * (number // 4), 48 + 12 * (number % 4)
+        image[row, col : col + 2] = 0.9
     own = patches_of([image] * 3, [dots] * 3)
     config = SMALL.model_copy(update={"threshold": None, "least_pixels": None})
     threshold, least, tried = best_cut(Mark(), own, config, Hardware(device="cpu", progress=False))
-    assert 0 < threshold < 1 and least == 1
-    best = max(t["mean_recall"] for t in tried)
-    assert best == 1
-    assert min(t["mean_recall"] for t in tried if t["least_pixels"] == 5) == 0
+    assert 1.59 < threshold < 2 and least == 1
+    assert max(t["mean_recall"] for t in tried) == 1
+    assert all(t["mean_recall"] == 0 for t in tried if t["threshold"] < 1.59)
+    assert max(t["mean_recall"] for t in tried if t["least_pixels"] > 1) == 0
 
 
 # --------------------------------------------------------------------------- second stage
@@ -202,14 +206,38 @@ def test_without_a_false_proposal_there_is_nothing_to_learn():
 
 
 def test_places_are_the_highest_maxima_and_the_calcifications_of_each_patch():
-    found = torch.zeros(2, 1, 64, 64)
+    found = torch.zeros(3, 1, 64, 64)
     found[0, 0, 30, 30], found[0, 0, 2, 2], found[1, 0, 40, 20] = 0.9, 1.0, 0.5
-    truth = torch.zeros(2, 1, 64, 64, dtype=torch.bool)
+    found[2, 0, 30, 30], found[2, 0, 20, 20] = 0.9, 0.4
+    truth = torch.zeros(3, 1, 64, 64, dtype=torch.bool)
     truth[1, 0, 25, 25] = True
-    where, label = picked(found, truth, SMALL.model_copy(update={"joint_most": 1}))
+    known = torch.ones_like(truth)
+    known[2, 0, 29:32, 29:32] = False  # a calcification too large to count
+    where, label = picked(found, truth, known, SMALL.model_copy(update={"joint_most": 1}))
     got = {tuple(w): v for w, v in zip(where.tolist(), label.tolist(), strict=True)}
-    # (2, 2) is too near the border for a window.
-    assert got == {(0, 30, 30): 0.0, (1, 40, 20): 0.0, (1, 25, 25): 1.0}
+    # (2, 2) is too near the border for a window; nothing is picked where a map is flat.
+    assert got == {(0, 30, 30): 0.0, (1, 40, 20): 0.0, (1, 25, 25): 1.0, (2, 20, 20): 0.0}
+    flat, _ = picked(torch.zeros_like(found), torch.zeros_like(truth), known, SMALL)
+    assert len(flat) == 0
+
+
+class Sure(torch.nn.Linear):
+    """A second stage that says yes to everything."""
+
+    def forward(self, windows):
+        return torch.full((len(windows), 1), 20.0)
+
+
+def test_a_calcification_that_both_stages_see_scores_nearly_one_as_it_is_read():
+    image = torch.full((1, 1, 64, 64), 0.5)
+    truth = torch.zeros(1, 1, 64, 64, dtype=torch.bool)
+    truth[..., 30:32, 30:32] = True
+    image[truth] = 0.8  # a residual of 1.2, of a margin of 0.8
+    batch = {"image": image, "truth": truth, "known": torch.ones_like(truth)}
+    _, product, label, patch = products(Joint(Mark(), Sure(1, 1)), batch, SMALL)
+    assert (label == 1).all() and (patch == 0).all()
+    # 1 - exp(-4 · 1.2 / 0.8)
+    assert product.min().item() == pytest.approx(1 - np.exp(-6), abs=1e-4)
 
 
 def test_what_the_second_stage_learns_reaches_the_first():
@@ -218,11 +246,16 @@ def test_what_the_second_stage_learns_reaches_the_first():
     image = torch.rand(3, 1, 64, 64) * 0.5 + 0.2
     truth = torch.zeros(3, 1, 64, 64, dtype=torch.bool)
     truth[:, 0, 30:32, 30:32] = True
-    batch = {"image": image, "truth": truth, "known": torch.zeros_like(truth)}
-    # No pixel is known, so the first stage's own loss is zero: what remains is the products'.
-    joint_loss(network, batch, SMALL).backward()
+    batch = {"image": image, "truth": truth, "known": torch.ones_like(truth)}
+    first, product, label, _ = products(network, batch, SMALL)
+    assert 0 < label.mean() < 1
+    both = joint_loss(network, batch, SMALL)
+    assert float(both.detach()) > float(first.detach())
+    # The gradient of what the first stage's own loss does not hold.
+    (both - first).backward(retain_graph=True)
     assert network.unet.out.weight.grad.abs().sum() > 0
     assert network.reducer[-1].weight.grad.abs().sum() > 0
+    assert len(product) == len(label)
 
 
 # --------------------------------------------------------------------------- boxes
@@ -266,6 +299,15 @@ def test_a_batch_of_boxes_shows_what_its_pixels_show():
         assert sorted(middles.tolist()) == sorted(at.tolist())
         seen += len(at)
     assert seen > 2
+
+
+def test_patches_that_hold_what_does_not_count_are_left_out_of_the_baselines_loss():
+    ignored = (np.array([[100, 100]], np.int32),)
+    own = patches_of([dotted((200, 200), [(60, 70)])], [[(60, 70)]], ignored)
+    where = np.array([[0, 100, 100], [0, 20, 20], [0, 163, 163], [0, 165, 165]])
+    assert own.holds_ignored(where, 128).tolist() == [True, False, True, False]
+    # A batch must hold something.
+    assert own.holds_ignored(where[:1], 128).tolist() == [False]
 
 
 def test_the_baseline_has_a_pyramid_and_takes_grey_images():

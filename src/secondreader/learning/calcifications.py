@@ -146,7 +146,7 @@ def segmented(
     if height <= max(_NOISES * spread, 1e-6):
         return otherwise
     labels, _ = ndimage.label((smooth > base + height / 2) & (apart <= reach), np.ones((3, 3)))
-    return np.asarray(np.argwhere(labels == labels[peak]) + (r0, c0), np.int32)
+    return np.asarray(np.argwhere(labels == labels[peak]) + np.array([r0, c0]), np.int32)
 
 
 def _covered(lesion: Lesion, shape: tuple[int, int], across: float) -> np.ndarray:

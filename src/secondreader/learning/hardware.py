@@ -10,7 +10,7 @@ import torch
 
 from secondreader.domain import SecondReaderError
 
-__all__ = ["Hardware", "device", "first_process", "memory_gb", "precision"]
+__all__ = ["Hardware", "autocast", "device", "first_process", "memory_gb", "precision"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,20 @@ def precision(hardware: Hardware) -> Literal["bf16-mixed", "32-true"]:
     if wanted == "auto":
         wanted = "bf16" if _has_bf16(device(hardware)) else "fp32"
     return "bf16-mixed" if wanted == "bf16" else "32-true"
+
+
+def autocast(where: torch.device, half: bool | None = None) -> torch.autocast:
+    """Return the context in which networks read: bfloat16 where the device computes in it.
+
+    Parameters
+    ----------
+    where
+        The device.
+    half
+        Asks for it, or for single precision; ``None`` takes what the device does best.
+    """
+    wanted = _has_bf16(where) if half is None else half
+    return torch.autocast(where.type, torch.bfloat16, enabled=wanted)
 
 
 def first_process() -> bool:

@@ -22,7 +22,6 @@ from secondreader.methods.anomaly_cascade.config import BoxSettings, Config
 __all__ = ["faster_rcnn", "found_boxes"]
 
 _OVERLAP = 32  # pixels that tiles share at each side
-_HIT_MM = 1.0  # section 4.4
 
 
 def faster_rcnn(settings: BoxSettings) -> FasterRCNN:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torchmetrics.functional.classification import binary_auroc
 from torchvision.models import ResNet18_Weights
 from torchvision.models.detection import FasterRCNN, FasterRCNN_ResNet50_FPN_Weights
 
@@ -18,15 +17,15 @@ from secondreader.learning.fit import Batch, fit
 from secondreader.learning.hardware import Hardware
 from secondreader.learning.initial import initialise, torchvision_weights
 from secondreader.learning.patches import cut_out, names
+from secondreader.learning.ranking import auc_of
 from secondreader.learning.targets import boxes_in, edges_of
 from secondreader.methods.anomaly_cascade.boxes import faster_rcnn
-from secondreader.methods.anomaly_cascade.config import BoxSettings, Config
+from secondreader.methods.anomaly_cascade.config import HIT_MM, BoxSettings, Config
 from secondreader.methods.anomaly_cascade.maps import Patches
 
 __all__ = ["boxes_cost", "train_boxes"]
 
 _LEAST = 4.0  # pixels: a smaller box is widened, none of fewer pixels can overlap an anchor
-_HIT_MM = 1.0  # section 4.4
 
 
 def train_boxes(
@@ -102,6 +101,8 @@ def _batch(step: int, own: Patches, count: int, config: Config, still: bool = Fa
     size = config.boxes.patch
     wide = size if still else size + moving.margin(config.augment, size)
     where = own.places(step, count, size, config)
+    # What counts for nothing cannot be left out of a detector's loss: patches that hold it are.
+    where = where[~own.holds_ignored(where, wide)]
     seen = boxes_in(own.boxes, where, (wide, wide))
     return {
         "image": cut_out(own.images, where, wide),
@@ -135,7 +136,7 @@ def _loss(network: nn.Module, batch: Batch) -> Tensor:
 def _figures(network: nn.Module, batches: list[Batch], config: Config) -> Mapping[str, float]:
     """Return how often a calcification's best box lies above all of a patch without any."""
     where = next(network.parameters()).device
-    reach = _HIT_MM / config.spacing_mm
+    reach = HIT_MM / config.spacing_mm
     found, empty = [], []
     for batch in batches:
         for got, truth in zip(network(list(batch["image"].to(where))), batch["boxes"], strict=True):
@@ -147,5 +148,4 @@ def _figures(network: nn.Module, batches: list[Batch], config: Config) -> Mappin
             apart = torch.cdist((truth[:, :2] + truth[:, 2:]) / 2, middle)
             near = torch.cat([apart <= reach, torch.ones(len(truth), 1, dtype=torch.bool)], 1)
             found += torch.where(near, scores, 0.0).amax(1).tolist()
-    labels = torch.arange(len(found) + len(empty)) < len(found)
-    return {"auc": float(binary_auroc(torch.tensor(found + empty), labels.long()))}
+    return {"auc": auc_of(found, empty)}

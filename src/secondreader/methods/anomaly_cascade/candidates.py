@@ -14,7 +14,7 @@ from secondreader.learning.folding import folded
 from secondreader.learning.hardware import Hardware, device
 from secondreader.learning.kept import kept_arrays
 from secondreader.learning.sharing import gathered, own_share
-from secondreader.methods.anomaly_cascade.config import Config
+from secondreader.methods.anomaly_cascade.config import HIT_MM, Config
 from secondreader.methods.anomaly_cascade.maps import Patches
 from secondreader.methods.anomaly_cascade.proposals import (
     components,
@@ -28,7 +28,6 @@ __all__ = ["RATES", "Candidates", "best_cut", "candidates", "recalls"]
 
 RATES = (5, 10, 15, 20, 30)
 """False positives an image at which table 3 gives recalls."""
-_HIT_MM = 1.0  # section 4.4
 _LEAST = (1, 2, 3, 5)  # pixels of a component that are tried
 _LEVELS = 8  # thresholds that are tried
 _Sparse = tuple[tuple[int, int], np.ndarray, np.ndarray]
@@ -103,7 +102,7 @@ def recalls(
     rates
         False positives an image.
     """
-    reach = _HIT_MM / spacing_mm
+    reach = HIT_MM / spacing_mm
     best, false = [], []
     for at, score, own, other in zip(found.positions, found.scores, truth, ignored, strict=True):
         high = np.full(len(own), -np.inf)

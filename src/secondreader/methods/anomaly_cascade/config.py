@@ -19,9 +19,11 @@ from secondreader.learning.augment import AugmentSettings
 from secondreader.learning.calcifications import truth_pixels, without_outlines
 from secondreader.learning.fit import FitSettings
 
-__all__ = ["NAME", "BoxSettings", "Config"]
+__all__ = ["HIT_MM", "NAME", "BoxSettings", "Config"]
 
 NAME = "anomaly_cascade"
+HIT_MM = 1.0
+"""Section 4.4: a mark so near to a calcification is right."""
 
 Objective = Literal[
     "t_test",  # equation 6
@@ -85,6 +87,8 @@ class Config(BaseModel):
     lambda_positive: float = Field(default=1.0, ge=0)  # section 4.1
     lambda_negative: float = Field(default=0.1, ge=0)  # section 4.1
     width: int = Field(default=16, gt=0)  # ours: channels of the first stage, doubled in each
+    # Ours, the paper is silent: batch normalisation in the first stage.
+    norm: bool = False
     patch: int = Field(default=112, gt=15)  # section 4.1
     positive_share: float = Field(default=0.5, ge=0, le=1)  # section 4.1: 1 : 1
     largest_mm: float = Field(default=1.0, gt=0)  # section 4.2: larger calcifications are left out

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from scipy import ndimage
 from torch import nn
-from torchmetrics.functional.classification import binary_auroc
 
 from secondreader.domain import ImageSet
 from secondreader.learning import augment as moving
@@ -23,6 +22,7 @@ from secondreader.learning.initial import initialise
 from secondreader.learning.patches import balanced, cut_out, generator, names
 from secondreader.learning.positions import Positions, of_masks, of_points
 from secondreader.learning.prepared import Prepared, prepared_by
+from secondreader.learning.ranking import auc_of
 from secondreader.methods.anomaly_cascade.config import NAME, Config
 from secondreader.methods.anomaly_cascade.losses import objective, suspicion
 from secondreader.methods.anomaly_cascade.network import UNet
@@ -50,9 +50,8 @@ def train_maps(
     hardware
         What to use.
     """
-    network = UNet(config.width)
     torch.manual_seed(config.seed)
-    network.apply(_drawn_anew)
+    network = UNet(config.width, config.norm)
     initialise(network, config.init, prefix="unet.")
     network = network.to(memory_format=torch.channels_last)
     fixed = [held.batch(step, 32, config) for step in range(-(-config.validation_patches // 32))]
@@ -78,7 +77,7 @@ def maps_cost(config: Config, hardware: Hardware) -> Cost:
     shape = (config.fit.batch, 1, config.patch, config.patch)
     image = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     batch = {"image": image, "truth": image > 0.99, "known": image > 0.01}
-    network = UNet(config.width).to(memory_format=torch.channels_last)
+    network = UNet(config.width, config.norm).to(memory_format=torch.channels_last)
     loss = partial(maps_loss, config=config)
     return step_cost("proposals", network, loss, batch, config.fit.steps, hardware)
 
@@ -123,6 +122,14 @@ class Patches:
         # A calcification need not lie in the middle of its patch.
         where[:, 1:] += rng.integers(-size // 4, size // 4 + 1, (count, 2))
         return where
+
+    def holds_ignored(self, where: np.ndarray, size: int) -> np.ndarray:
+        """Say of each patch whether it holds a pixel that counts for nothing, (n,) bool.
+
+        Where all do, of none: a batch must hold something.
+        """
+        held = _painted(self.ignored, where, size).flatten(1).any(1).numpy()
+        return held & ~held.all()
 
 
 def patches(
@@ -225,10 +232,10 @@ def _figures(network: nn.Module, batches: list[Batch], config: Config) -> Mappin
         losses.append(
             float(objective(image, drawn, batch["truth"], batch["known"], config).detach())
         )
-    scores = torch.cat([torch.tensor(np.array(found), dtype=torch.float32), *empty])
-    positive = torch.arange(len(scores)) < len(found)
-    auc = float(binary_auroc(scores, positive.long()))
-    return {"auc": auc, "validation_loss": float(np.mean(losses))}
+    return {
+        "auc": auc_of(found, torch.cat(empty).numpy()),
+        "validation_loss": float(np.mean(losses)),
+    }
 
 
 def _picture(network: nn.Module, batch: Batch, config: Config) -> np.ndarray:
@@ -240,11 +247,3 @@ def _picture(network: nn.Module, batch: Batch, config: Config) -> np.ndarray:
     rows = [few["image"], few["truth"].float(), found]
     strips = [np.hstack(list(row[:, 0].float().cpu().numpy())) for row in rows]
     return np.asarray(np.vstack(strips) * 255).astype(np.uint8)
-
-
-def _drawn_anew(module: nn.Module) -> None:
-    """Draw weights again, under the configuration's seed."""
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

@@ -27,25 +27,30 @@ class UNet(nn.Module):
     ----------
     width
         Channels of the first stage; doubled with each of the next.
+    norm
+        Whether batch normalisation stands behind each convolution; the paper does not say.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, norm: bool = False) -> None:
         super().__init__()
         widths = [width, 2 * width, 4 * width]
         self.down = nn.ModuleList(
-            [_stage(i, o) for i, o in zip([1, *widths[:-1]], widths, strict=True)]
+            [_stage(i, o, norm) for i, o in zip([1, *widths[:-1]], widths, strict=True)]
         )
-        self.bottom = _stage(widths[-1], 8 * width)
+        self.bottom = _stage(widths[-1], 8 * width, norm)
         self.lift = nn.ModuleList(
             [nn.ConvTranspose2d(i, o, 2, 2) for i, o in zip([8 * width, *widths[:0:-1]], widths[::-1], strict=True)]
         )  # fmt: skip
-        self.up = nn.ModuleList([_stage(2 * w, w) for w in widths[::-1]])
+        self.up = nn.ModuleList([_stage(2 * w, w, norm) for w in widths[::-1]])
         self.out = nn.Conv2d(width, 1, 1)
         for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.ConvTranspose2d):
+                # Of kernels as large as their stride each output has one pixel of every input.
+                nn.init.normal_(module.weight, std=(2 / module.in_channels) ** 0.5)
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and module.bias is not None:
+                nn.init.zeros_(module.bias)
 
     def forward(self, image: Tensor) -> Tensor:
         """Map (n, 1, h, w) to (n, 1, h, w); h and w multiples of `STRIDE`."""
@@ -61,13 +66,11 @@ class UNet(nn.Module):
         return out
 
 
-def _stage(inputs: int, outputs: int) -> nn.Sequential:
-    """Three convolutions; batch normalisation is ours, the paper does not say."""
+def _stage(inputs: int, outputs: int, norm: bool) -> nn.Sequential:
+    """Three convolutions."""
     layers: list[nn.Module] = []
     for first in (inputs, outputs, outputs):
-        layers += [
-            nn.Conv2d(first, outputs, 3, padding=1, bias=False),
-            nn.BatchNorm2d(outputs),
-            nn.ReLU(inplace=True),
-        ]
+        layers.append(nn.Conv2d(first, outputs, 3, padding=1, bias=not norm))
+        layers += [nn.BatchNorm2d(outputs)] if norm else []
+        layers.append(nn.ReLU(inplace=True))
     return nn.Sequential(*layers)

@@ -7,16 +7,28 @@ import torch
 
 from secondreader import detections, geometry, imaging
 from secondreader.domain import Frame, Mammogram
-from secondreader.methods.anomaly_cascade.config import Config
+from secondreader.methods.anomaly_cascade.config import NAME, Config
 
-__all__ = ["network_input", "prepare", "refusal"]
+__all__ = ["NO_BREAST", "network_input", "prepare", "refusal"]
 
-_LEAST = 16  # pixels each way
+_LEAST = 16  # working pixels each way
+NO_BREAST = ("no-breast", f"{NAME} found no breast in the image")
+"""Why an image is not read that is background only, or saturated."""
 
 
 def refusal(mammogram: Mammogram, config: Config) -> tuple[str, str] | None:
-    """Return why an image is not read, as (code, reason)."""
-    return detections.spacing_refusal("anomaly_cascade", mammogram.spacing_mm, config.coarsest_mm)
+    """Return why an image is not read, as (code, reason); whether it holds a breast, `prepare` says."""
+    refused = detections.spacing_refusal(NAME, mammogram.spacing_mm, config.coarsest_mm)
+    if refused is not None or mammogram.spacing_mm is None:
+        return refused
+    rows, cols = np.array(mammogram.pixels.shape) * mammogram.spacing_mm
+    least = _LEAST * config.spacing_mm
+    if min(rows, cols) < least:
+        return (
+            "too-small",
+            f"{NAME}: got an image of {rows:.2g} x {cols:.2g} mm, expected {least:g} mm or more each way",
+        )
+    return None
 
 
 def prepare(mammogram: Mammogram, config: Config) -> tuple[np.ndarray, Frame] | None:

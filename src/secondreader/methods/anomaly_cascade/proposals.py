@@ -10,6 +10,7 @@ from skimage.segmentation import watershed
 from torch import nn
 
 from secondreader import imaging
+from secondreader.learning.hardware import autocast
 from secondreader.methods.anomaly_cascade.config import Config
 from secondreader.methods.anomaly_cascade.losses import suspicion
 from secondreader.methods.anomaly_cascade.network import HALO, STRIDE
@@ -20,30 +21,39 @@ __all__ = ["components", "highest", "looked_at", "proposals", "suspicion_map"]
 
 @torch.inference_mode()
 def suspicion_map(
-    network: nn.Module, prepared: np.ndarray, config: Config, device: torch.device | None = None
+    network: nn.Module,
+    prepared: np.ndarray,
+    config: Config,
+    device: torch.device | None = None,
+    *,
+    half: bool | None = None,
 ) -> np.ndarray:
     """Return the suspicion of every pixel of a prepared image, (rows, cols) float32.
 
     Tiles overlap by more than the receptive field: the map is that of the whole image in one pass.
+    In bfloat16 where the device computes in it, unless ``half`` says otherwise: it changes no
+    proposal's rank that matters (``benchmarks/cascade_precision.py``).
     """
     where = device or next(network.parameters()).device
     rows, cols = prepared.shape
-    # Background around, as around the breast: a multiple of the stride each way.
+    # Beyond the image lies background, as around patches in training: at the chest wall too, where
+    # a convolution's own zeros would be tissue of middle grey.
     high, wide = -(-rows // STRIDE) * STRIDE, -(-cols // STRIDE) * STRIDE
-    padded = np.zeros((high, wide), np.float32)
-    padded[:rows, :cols] = prepared
+    padded = np.zeros((high + 2 * HALO, wide + 2 * HALO), np.float32)
+    padded[HALO : HALO + rows, HALO : HALO + cols] = prepared
     out = np.zeros((high, wide), np.float32)
     for top in range(0, high, config.tile):
         for left in range(0, wide, config.tile):
-            r0, c0 = max(top - HALO, 0), max(left - HALO, 0)
-            r1, c1 = min(top + config.tile + HALO, high), min(left + config.tile + HALO, wide)
             bottom, right = min(top + config.tile, high), min(left + config.tile, wide)
-            if not padded[top:bottom, left:right].any():
+            if not prepared[top:bottom, left:right].any():
                 continue
-            tile = torch.from_numpy(padded[r0:r1, c0:c1].copy())[None, None].to(where)
+            around = padded[top : bottom + 2 * HALO, left : right + 2 * HALO]
+            tile = torch.from_numpy(around.copy())[None, None].to(where)
             image = network_input(tile, config).contiguous(memory_format=torch.channels_last)
-            found = suspicion(image, network(image), config)[0, 0].cpu().numpy()
-            out[top:bottom, left:right] = found[top - r0 : bottom - r0, left - c0 : right - c0]
+            with autocast(where, half):
+                drawn = network(image)
+            found = suspicion(image, drawn, config)[0, 0].cpu().numpy()
+            out[top:bottom, left:right] = found[HALO:-HALO, HALO:-HALO]
     return out[:rows, :cols]
 
 

@@ -17,7 +17,7 @@ from secondreader.learning.model_folder import load_into, load_model_folder
 from secondreader.methods.anomaly_cascade.boxes import faster_rcnn, found_boxes
 from secondreader.methods.anomaly_cascade.config import NAME, Config
 from secondreader.methods.anomaly_cascade.network import UNet
-from secondreader.methods.anomaly_cascade.prepare import prepare, refusal
+from secondreader.methods.anomaly_cascade.prepare import NO_BREAST, prepare, refusal
 from secondreader.methods.anomaly_cascade.proposals import looked_at, proposals, suspicion_map
 from secondreader.methods.anomaly_cascade.reduction import probabilities, reducer
 
@@ -40,7 +40,7 @@ class AnomalyCascade:
         refused = refusal(mammogram, self.config)
         made = None if refused else prepare(mammogram, self.config)
         if made is None:
-            refused = refused or ("no-breast", "anomaly_cascade found no breast in the image")
+            refused = refused or NO_BREAST
             return ImageReading(mammogram.source, None, refused)
         prepared, frame = made
         positions, scores, heat = self.points(prepared)
@@ -74,7 +74,7 @@ class AnomalyCascade:
         suspicious = suspicion_map(self.networks["unet"], prepared, self.config)
         positions, scores = proposals(suspicious, mask, self.config)
         # Twice the threshold is as hot as it gets.
-        heat = suspicious / (2 * self.config.cut)
+        heat = np.where(mask, suspicious / (2 * self.config.cut), 0).astype(np.float32)
         if self.config.detector == "proposals":
             return positions, scores, heat
         scores = scores * probabilities(self.networks["reducer"], prepared, positions, self.config)
@@ -100,7 +100,7 @@ def load(model_dir: Path | None) -> AnomalyCascade:
     if config.detector == "boxes":
         networks["boxes"] = faster_rcnn(config.boxes)
     else:
-        networks["unet"] = UNet(config.width)
+        networks["unet"] = UNet(config.width, config.norm)
         if config.detector != "proposals":
             networks["reducer"] = reducer(config)
     for part, network in networks.items():

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models import ResNet50_Weights, resnet50
 
+from secondreader.learning.hardware import autocast
 from secondreader.learning.initial import torchvision_weights
 from secondreader.learning.patches import cut
 from secondreader.methods.anomaly_cascade.config import Config
@@ -87,7 +88,8 @@ def probabilities(
     found = [np.zeros(0)]
     for low in range(0, len(positions), _AT_ONCE):
         cutout = windows(prepared, positions[low : low + _AT_ONCE], config.crop).to(where)
-        logit = network(enlarged(cutout, config))[:, 0]
+        with autocast(where):
+            logit = network(enlarged(cutout, config))[:, 0]
         found.append(torch.sigmoid(logit.float()).double().cpu().numpy())
     return np.concatenate(found)
 

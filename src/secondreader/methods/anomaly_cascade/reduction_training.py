@@ -12,7 +12,6 @@ import torch
 from scipy.spatial import cKDTree
 from torch import nn
 from torch.nn import functional
-from torchmetrics.functional.classification import binary_auroc
 
 from secondreader.domain import SecondReaderError
 from secondreader.learning import augment as moving
@@ -23,15 +22,15 @@ from secondreader.learning.initial import initialise
 from secondreader.learning.patches import cut_out, names
 from secondreader.learning.positions import Positions, of_where
 from secondreader.learning.prepared import Prepared
+from secondreader.learning.ranking import auc
 from secondreader.learning.sampling import balanced, generator
 from secondreader.methods.anomaly_cascade.candidates import Candidates
-from secondreader.methods.anomaly_cascade.config import Config
+from secondreader.methods.anomaly_cascade.config import HIT_MM, Config
 from secondreader.methods.anomaly_cascade.maps import Patches
 from secondreader.methods.anomaly_cascade.reduction import PUBLISHED, enlarged, reducer
 
 __all__ = ["Windows", "reducer_cost", "train_reducer", "windows_of"]
 
-_HIT_MM = 1.0  # section 4.4: so near to a calcification a proposal is right
 _SHIFT = 3  # pixels by which a window may be off: no proposal lies in the very middle
 _KINDS = ("calcifications", "false alarms")
 
@@ -76,7 +75,7 @@ def windows_of(own: Patches, found: Candidates, config: Config) -> Windows:
     for image, (at, truth, ignored) in enumerate(
         zip(found.positions, own.centres, own.ignored, strict=True)
     ):
-        reach = _HIT_MM / config.spacing_mm
+        reach = HIT_MM / config.spacing_mm
         near = _within(at, truth, reach)
         right += [_rows(image, truth), _rows(image, at[near])]
         wrong.append(_rows(image, at[~near & ~_within(at, ignored, reach)]))
@@ -177,5 +176,7 @@ def _figures(network: nn.Module, batches: list[Batch], config: Config) -> Mappin
         losses.append(float(functional.binary_cross_entropy_with_logits(logit, label)))
         scores.append(logit.cpu())
         labels.append(batch["label"])
-    auc = float(binary_auroc(torch.cat(scores), torch.cat(labels).long()))
-    return {"auc": auc, "validation_loss": float(np.mean(losses))}
+    return {
+        "auc": auc(torch.cat(scores), torch.cat(labels)),
+        "validation_loss": float(np.mean(losses)),
+    }

@@ -96,13 +96,13 @@ def _first(
     folder = Path(config.init)
     folder = folder / "model" if (folder / "model").is_dir() else folder
     before, weights = load_model_folder(folder, NAME, Config)
-    network = UNet(before.width)
+    network = UNet(before.width, before.norm)
     load_into(network, {n: v for n, v in weights.items() if n.startswith("unet.")}, "unet.")
     taken = {
         name: getattr(before, name)
         for name in (
-            "width", "spacing_mm", "depth", "input_scale", "objective", "residual", "beta",
-            "threshold", "least_pixels",
+            "width", "norm", "spacing_mm", "depth", "input_scale", "objective", "residual", "beta",
+            "lambda_positive", "lambda_negative", "threshold", "least_pixels",
         )
     }  # fmt: skip
     if taken["spacing_mm"] != config.spacing_mm or taken["depth"] != config.depth:
