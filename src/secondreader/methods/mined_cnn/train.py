@@ -29,7 +29,7 @@ from secondreader.methods.mined_cnn.data import Data, augmented, data, wanted
 from secondreader.methods.mined_cnn.dense import quick, somewhere, where_wanted
 from secondreader.methods.mined_cnn.network import WINDOW, patch_network
 
-__all__ = ["cost", "train"]
+__all__ = ["cost", "network_loss", "train"]
 
 
 def train(
@@ -90,7 +90,9 @@ def cost(config: Config, hardware: Hardware) -> tuple[Cost, ...]:
             (settings.batch, 1, WINDOW, WINDOW), generator=torch.Generator().manual_seed(0)
         )
         batch = {"image": image, "label": (image[:, 0, 0, 0] > 0.5).float()}
-        costs.append(step_cost(name, patch_network(width), _loss, batch, settings.steps, hardware))
+        costs.append(
+            step_cost(name, patch_network(width), network_loss, batch, settings.steps, hardware)
+        )
     return tuple(costs)
 
 
@@ -111,7 +113,7 @@ def _network(
     initialise(network, config.init, prefix="first." if first else "second.")
     fit(
         network.to(memory_format=torch.channels_last),
-        _loss,
+        network_loss,
         partial(own.batch, count=settings.batch, config=config, negative=negative),
         partial(_figures, held=held, config=config),
         settings,
@@ -170,7 +172,8 @@ def _named(network: nn.Module, prefix: str) -> dict[str, Tensor]:
     return {f"{prefix}{name}": value for name, value in network.state_dict().items()}
 
 
-def _loss(network: nn.Module, batch: Batch) -> Tensor:
+def network_loss(network: nn.Module, batch: Batch) -> Tensor:
+    """Return the cross-entropy of a batch."""
     logit = network(batch["image"].contiguous(memory_format=torch.channels_last)).flatten()
     return functional.binary_cross_entropy_with_logits(logit.float(), batch["label"])
 

@@ -1,0 +1,267 @@
+"""How fast mined networks and the Haar cascade are: python benchmarks/mined_cnn_speed.py [--run RUN] [--cascade RUN] [-o FILE.json]
+
+Seconds for a view of 3328 x 4096 pixels of 0.07 mm, stage by stage, for trained runs or for networks as
+they are drawn (then with a threshold that lets one position in a hundred through); what skipping saves;
+reading all positions at once against patch by patch, in batches of 4096 and one at a time, and how far
+the two differ; a node of the cascade on 11,711 positives and a million negatives; the loader against a
+training step. Ratios within one run count, not seconds: machines are noisy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from secondreader.domain import ImageSource, Mammogram, Part
+from secondreader.learning.configuration import resolve
+from secondreader.methods.mined_cnn.cascade import fit_node
+from secondreader.methods.mined_cnn.config import CascadeSettings, Config
+from secondreader.methods.mined_cnn.data import augmented, data
+from secondreader.methods.mined_cnn.dense import everywhere, quick, somewhere, where_wanted
+from secondreader.methods.mined_cnn.haar import drawn_features, integral, values_at
+from secondreader.methods.mined_cnn.network import patch_network
+from secondreader.methods.mined_cnn.prepare import looked_at, prepare
+from secondreader.methods.mined_cnn.reader import MinedCnn, load
+from secondreader.methods.mined_cnn.train import network_loss
+from secondreader.phantom.contents import Contents
+from secondreader.phantom.exam import VIEWS, exam_image
+from secondreader.sources import images_of, load_all
+
+SHAPE = (4096, 3328)
+PACKAGE = "secondreader.methods.mined_cnn"
+
+
+def best(work: Callable[[], object], times: int = 3) -> float:
+    """Return the shortest of a few calls' seconds, after one that is not counted."""
+    work()
+    took = []
+    for _ in range(times):
+        start = time.perf_counter()
+        work()
+        took.append(time.perf_counter() - start)
+    return min(took)
+
+
+def phantom_view() -> Mammogram:
+    """Return a view as large as a large detector."""
+    side, kind = VIEWS[0]
+    drawn = exam_image(1, 0, side, kind, vendor="hologic", contents=Contents.MALIGNANT)
+    drawn = drawn.astype(np.float32) / drawn.max()
+    pixels = np.zeros(SHAPE, np.float32)
+    pixels[: drawn.shape[0], : drawn.shape[1]] = drawn[: SHAPE[0], : SHAPE[1]]
+    return Mammogram(pixels, (0.07, 0.07), None, None, ImageSource("phantom", bits=12))
+
+
+def networks(run: Path | None, prepared: np.ndarray) -> MinedCnn:
+    """Return a trained reader, or one of networks as they are drawn."""
+    if run is not None:
+        return load(run / "model" if (run / "model").is_dir() else run)
+    config = resolve(Config, PACKAGE, "cpu")
+    torch.manual_seed(0)
+    first, second = (quick(patch_network(width).eval()) for width in config.widths)
+    known = everywhere(first, prepared)
+    least = float(np.quantile(known[prepared != 0], 0.99))
+    return MinedCnn(config.model_copy(update={"threshold": least}), first, second)
+
+
+def reading(reader: MinedCnn, view: Mammogram, prepared: np.ndarray) -> dict:
+    """Return the seconds of each stage of two networks, and what skipping saves."""
+    assert reader.first is not None and reader.second is not None
+    mask = looked_at(prepared, reader.config)
+    known = where_wanted(reader.first, prepared, mask)
+    through = mask & (known >= (reader.config.threshold or 0))
+    stages = {
+        "prepare": best(lambda: prepare(view, reader.config)),
+        "first": best(lambda: where_wanted(reader.first, prepared, mask)),
+        "second": best(lambda: where_wanted(reader.second, prepared, through)),
+        "in all": best(lambda: reader.read(view)),
+    }
+    whole = best(lambda: where_wanted(reader.second, prepared, mask))
+    return {
+        "seconds": stages,
+        "let through": float(through.sum() / mask.sum()),
+        "second everywhere, in times of where wanted": whole / stages["second"],
+    }
+
+
+def patch_by_patch(network: nn.Sequential, prepared: np.ndarray) -> dict:
+    """Return microseconds a position, all at once and by patches, and the largest difference."""
+    inside = np.argwhere(prepared != 0)
+    some = inside[:: max(len(inside) // 20_000, 1)]
+    few = some[:: max(len(some) // 300, 1)]
+    dense = everywhere(network, prepared)
+    by_patch = somewhere(network, prepared, some)
+
+    # Of a small image: the padding of a whole one is no part of a patch's cost.
+    around = np.ascontiguousarray(prepared[few[0, 0] :, few[0, 1] :][:64, :64], np.float32)
+    alone = best(lambda: [somewhere(network, around, np.array([[32, 32]])) for _ in few], 1)
+    told = {
+        "all at once": best(lambda: everywhere(network, prepared)) / len(inside),
+        "batches of 4096": best(lambda: somewhere(network, prepared, some)) / len(some),
+        "one at a time": alone / len(few),
+    }
+    return {
+        "microseconds a position": {name: took * 1e6 for name, took in told.items()},
+        "times slower": {name: took / told["all at once"] for name, took in told.items()},
+        "largest difference of scores": float(np.abs(dense[some[:, 0], some[:, 1]] - by_patch).max()),
+    }  # fmt: skip
+
+
+def node(prepared: np.ndarray) -> dict:
+    """Return seconds and memory for one node on as many positions as the paper has positives."""
+    settings = CascadeSettings()
+    rng = np.random.default_rng(0)
+    features = drawn_features(settings.window, settings.features, rng)
+    inside = np.argwhere(prepared != 0)
+    negative = inside[rng.integers(len(inside), size=1_000_000)]
+    positive = inside[rng.integers(len(inside), size=11_711)]
+    # Faint dots at the positives' middles, no two noises high: a node takes all its stumps.
+    dotted = prepared.astype(np.float32)
+    dotted[positive[:, 0], positive[:, 1]] += 0.25
+    begun = time.perf_counter()
+    sums = integral(dotted, settings.window)
+    values = values_at(sums, features, np.concatenate([positive, negative]))
+    gathered = time.perf_counter() - begun
+    truth = np.arange(len(values)) < len(positive)
+    fitted, through = fit_node(values, truth, features, settings)
+    return {
+        "positives": len(positive), "negatives": len(negative), "features": len(features),
+        "seconds of values": gathered, "seconds in all": time.perf_counter() - begun,
+        "stumps": len(fitted.cuts), "negatives let through": through, "peak megabytes": peak(),
+    }  # fmt: skip
+
+
+def loading(text: str, seconds: float = 4.0) -> dict:
+    """Return what the loader gives alone, and what a training step of each network takes."""
+    images = images_of(load_all([text]))
+    config = resolve(
+        Config, PACKAGE, "cpu", ["spacing_mm=0.2"] if "film" in text or "tiny" in text else []
+    )
+    own = data(images.part(r for r in images.records if r.part is Part.TRAIN), config)
+    count = config.first.batch
+
+    def rate(work: Callable[[int], object]) -> tuple[float, float]:
+        work(0)
+        begun, used, calls = time.perf_counter(), time.process_time(), 0
+        while time.perf_counter() - begun < seconds:
+            calls += 1
+            work(calls)
+        return count * calls / (time.perf_counter() - begun), (time.process_time() - used) / calls
+
+    alone, loader = rate(lambda step: own.batch(step, count, config))
+    held = own.batch(0, count, config)
+    told = {"positions a second, loader alone": alone, "batch": count,
+            "positions": {"calcifications": len(own.positive), "others": len(own.negative)}}  # fmt: skip
+    for name, width in zip(("first", "second"), config.widths, strict=True):
+        network = patch_network(width).to(memory_format=torch.channels_last).train()
+        optimizer = torch.optim.Adam(network.parameters())
+
+        def step(number: int, network=network, optimizer=optimizer) -> None:
+            batch = augmented(held, torch.Generator().manual_seed(number), config)
+            optimizer.zero_grad()
+            network_loss(network, batch).backward()
+            optimizer.step()
+
+        trained, used = rate(step)
+        told[name] = {"positions a second, training alone": trained,
+                      "loading in processor time of a step": loader / used}  # fmt: skip
+    return told
+
+
+def peak() -> int:
+    """Return the most megabytes that this process has held."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def main() -> None:
+    """Time everything."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--run", type=Path, help="Two trained networks; else as they are drawn.")
+    parser.add_argument("--cascade", type=Path, help="A trained cascade; else none is timed.")
+    parser.add_argument("--data", default="phantom=tiny", help="What the loader is timed on.")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("-o", "--out", type=Path)
+    asked = parser.parse_args()
+    if asked.threads:
+        torch.set_num_threads(asked.threads)
+    view = phantom_view()
+    made = prepare(view, resolve(Config, PACKAGE, "cpu"))
+    assert made is not None
+    prepared = made[0]
+    reader = networks(asked.run, prepared)
+    told: dict = {
+        "threads": torch.get_num_threads(),
+        "trained": asked.run is not None,
+        "breast pixels": int((prepared != 0).sum()),
+        "widths": reader.config.widths,
+        "two networks": reading(reader, view, prepared),
+        "peak megabytes of reading": peak(),
+        "first network": patch_by_patch(reader.first, prepared),
+        "second network": patch_by_patch(reader.second, prepared),
+        "loader": loading(asked.data),
+    }
+    if asked.cascade:
+        haar = networks(asked.cascade, prepared)
+        told["cascade"] = {"seconds": best(lambda: haar.read(view)), "nodes": len(haar.nodes or []),
+                           "stumps": sum(len(n.cuts) for n in haar.nodes or [])}  # fmt: skip
+    told["node"] = node(prepared)
+    told["table"] = table(told)
+    text = json.dumps(told, indent=1, ensure_ascii=False)
+    print(text)
+    if asked.out:
+        asked.out.parent.mkdir(parents=True, exist_ok=True)
+        asked.out.write_text(text + "\n", encoding="utf-8")
+
+
+def table(told: dict) -> list[list[str]]:
+    """Return what a README shows."""
+    two, loader, fitted = told["two networks"], told["loader"], told["node"]
+    stages = ", ".join(f"{k} {v:.2f}" for k, v in two["seconds"].items() if k != "in all")
+    rows = [
+        ["what", "measured"],
+        [f"a view of {SHAPE[1]} x {SHAPE[0]}, {told['breast pixels'] / 1e6:.2f} million positions, two "
+         f"networks of widths {told['widths'][0]} and {told['widths'][1]}, on {told['threads']} threads"
+         + ("" if told["trained"] else ", as they are drawn"),
+         f"{two['seconds']['in all']:.2f} s: {stages}; peak {told['peak megabytes of reading']} MB"],
+        ["the second network everywhere, in times of where the first lets through",
+         f"{two['second everywhere, in times of where wanted']:.1f} x (it lets {two['let through']:.2%} through)"],
+    ]  # fmt: skip
+    if "cascade" in told:
+        own = told["cascade"]
+        rows.append([f"the same view, Haar cascade of {own['nodes']} nodes and {own['stumps']} stumps",
+                     f"{own['seconds']:.2f} s"])  # fmt: skip
+    for name in ("first", "second"):
+        own = told[f"{name} network"]
+        slower, each = own["times slower"], own["microseconds a position"]
+        rows.append(
+            [f"the {name} network at every position, all at once; in batches of 4096 patches; one at a time",
+             f"{each['all at once']:.2f} µs a position; {slower['batches of 4096']:.0f} x; "
+             f"{slower['one at a time']:.0f} x; largest difference of scores "
+             f"{own['largest difference of scores']:.1e}"]
+        )  # fmt: skip
+    rows.append(
+        ["the loader alone, one process; training alone, first and second network",
+         f"{loader['positions a second, loader alone']:,.0f} positions/s; "
+         + " and ".join(f"{loader[n]['positions a second, training alone']:,.0f}" for n in ("first", "second"))
+         + "; loading takes "
+         + " and ".join(f"{loader[n]['loading in processor time of a step']:.0%}" for n in ("first", "second"))
+         + " of a step's processor time"]
+    )  # fmt: skip
+    rows.append(
+        [f"a node on {fitted['positives']:,} positives and {fitted['negatives']:,} negatives, "
+         f"{fitted['features']} features, {fitted['stumps']} stumps",
+         f"{fitted['seconds in all']:.0f} s, peak {fitted['peak megabytes']} MB"]
+    )  # fmt: skip
+    return rows
+
+
+if __name__ == "__main__":
+    main()
