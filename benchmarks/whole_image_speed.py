@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from beside_spot_filter import shown
 from cascade_speed import best, layers, rates
 from torch import Tensor
 
@@ -369,18 +370,11 @@ def table(told: dict) -> list[list[str]]:
             own = told[key]
             rows.append(
                 [f"AUC of {own['images']} images, {own['scores']}",
-                 "; ".join(f"{way} {shown(own[f'AUC, {way}'])}" for way in ways)
-                 + f"; difference {shown(own[f'AUC, {ways[1]} less {ways[0]}'])}, correlation "
+                 "; ".join(f"{way} {shown(*own[f'AUC, {way}'])}" for way in ways)
+                 + f"; difference {shown(*own[f'AUC, {ways[1]} less {ways[0]}'])}, correlation "
                  f"{own[f'correlation, {ways[1]} with {ways[0]}']:.3f}"]
             )  # fmt: skip
     return rows
-
-
-def shown(values: list[float | None]) -> str:
-    """Return a value with its interval."""
-    if None in values:
-        return "–"
-    return "{:.3f} [{:.3f}, {:.3f}]".format(*values)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,13 @@ from secondreader.learning.model_folder import save_model
 from secondreader.learning.trees import forest_arrays, forest_scores
 from secondreader.methods import method
 from secondreader.methods.patch_to_image import Config, load
-from secondreader.methods.patch_to_image.architecture import Architecture, Resnet, Vgg, parse
+from secondreader.methods.patch_to_image.architecture import (
+    BACKBONES,
+    Architecture,
+    Resnet,
+    Vgg,
+    parse,
+)
 from secondreader.methods.patch_to_image.forest import region_features
 from secondreader.methods.patch_to_image.network import (
     STRIDE,
@@ -32,6 +38,7 @@ from secondreader.methods.patch_to_image.network import (
     backbone,
 )
 from secondreader.methods.patch_to_image.prepare import draw_patches, prepare
+from secondreader.methods.patch_to_image.tiles import HALO, by_tiles
 from secondreader.methods.patch_to_image.train import _only, _upper
 from secondreader.studies import study
 
@@ -65,14 +72,24 @@ def test_an_architecture_that_is_none_is_one_line(text):
 
 
 def test_every_row_of_the_study_is_an_architecture_that_can_be_built():
-    told = {
-        row.recipe.settings["architecture"]
-        for table in study("shen2019").tables
-        for row in table.rows
-        if row.recipe is not None and row.recipe.method == "patch_to_image"
-    }
-    assert len(told) >= 20
+    told = named("shen2019") | named("shen2019-small")
+    assert len(told) >= 40
     assert all(parse(text) for text in told)
+
+
+def named(name):
+    """Return every architecture of a study."""
+    return {
+        row.recipe.settings["architecture"]
+        for table in study(name).tables
+        for row in table.rows
+        if row.recipe is not None and "architecture" in row.recipe.settings
+    }
+
+
+def test_sizes_are_whole_places():
+    with pytest.raises(ValueError, match="multiples of 32"):
+        Config(size=(1000, 896))
 
 
 def test_backbones_are_torchvisions_without_their_heads():
@@ -87,9 +104,10 @@ def test_backbones_are_torchvisions_without_their_heads():
     assert count(backbone("resnet_small")[0]) < count(resnet18()) / 3
     # "15 million weight parameters" (section 4)
     assert 14e6 < count(PatchClassifier("vgg16")) < 15e6
+    assert count(PatchClassifier("vgg_small")) < count(PatchClassifier("vgg16")) / 15
 
 
-@pytest.mark.parametrize("name", ["resnet50", "vgg16", "vgg16_bn", "resnet_small"])
+@pytest.mark.parametrize("name", BACKBONES)
 def test_the_features_have_a_place_every_32_pixels(name):
     network, depth = backbone(name)
     with torch.no_grad():
@@ -140,18 +158,44 @@ def test_the_class_activation_map_averages_to_the_output():
             assert torch.allclose(found, judged[:, column], atol=1e-5)
 
 
-def test_gradient_checkpointing_changes_no_gradient():
-    torch.manual_seed(0)
-    image = torch.rand(2, 1, 96, 96)
-    patches = PatchClassifier("resnet_small", 3)
-    network = ImageClassifier(patches, parse(SMALL.architecture), (3, 3))
-    grads = []
+@pytest.mark.parametrize("backbone", ["resnet_small", "vgg_small_bn"])
+def test_gradient_checkpointing_changes_no_gradient_and_counts_no_batch_twice(backbone):
+    image = torch.rand(2, 1, 96, 96, generator=torch.Generator().manual_seed(0))
+    told = []
     for saving in (False, True):
-        network.saving = saving
-        network.zero_grad()
+        torch.manual_seed(0)
+        patches = PatchClassifier(backbone, 3)
+        what = parse(f"{backbone} + 16x1 + 8x1")
+        network = ImageClassifier(patches, what, (3, 3), saving=saving)
         network.train()(image).sum().backward()
-        grads.append(patches.features[0][0].weight.grad.clone())
-    assert torch.allclose(*grads, rtol=1e-4, atol=1e-6)
+        grads = [p.grad for p in network.parameters() if p.grad is not None]
+        means = [b for name, b in network.named_buffers() if "running" in name]
+        told.append([*grads, *means])
+    for plain, again in zip(*told, strict=True):
+        assert torch.allclose(plain, again, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["resnet_small", "vgg_small"])
+def test_overlapping_tiles_have_the_features_of_the_whole_image(name):
+    torch.manual_seed(0)
+    features = PatchClassifier(name, 3).eval().features
+    image = torch.rand(1, 1, 1120, 672)
+    with torch.no_grad():
+        whole = features(image)
+        for tile in (576, 608, 1120):
+            assert torch.allclose(by_tiles(features, image, tile), whole, rtol=1e-4, atol=1e-4)
+
+
+def test_no_place_sees_further_than_the_rim_of_a_tile():
+    """Half of ResNet50's 483 pixels: the features of a place do not change beyond 256."""
+    sizes = [(7, 2), (3, 2)]  # kernel and stride of the stem
+    for units, stride in ((3, 1), (4, 2), (6, 2), (3, 2)):
+        sizes += [(3, stride if unit == 0 else 1) for unit in range(units)]
+    reach, jump = 1, 1
+    for kernel, stride in sizes:
+        reach, jump = reach + (kernel - 1) * jump, jump * stride
+    assert (reach, jump) == (483, STRIDE)
+    assert reach // 2 <= HALO and HALO % STRIDE == 0
 
 
 def test_stages_hold_what_they_do_not_train():
@@ -274,6 +318,16 @@ def test_the_breast_is_brought_to_the_networks_size_and_keeps_its_shape():
     )
 
 
+def test_at_native_resolution_a_small_breast_is_not_enlarged():
+    native = SMALL.model_copy(update={"size": (1024, 768), "enlarge": False})
+    pixels, frame = prepare(mammogram(breast()), native)
+    assert pixels.shape[0] < 600
+    corner = geometry.to_source(frame, np.array([[0.0, 0.0], [10.0, 10.0]]))
+    assert corner[1] - corner[0] == pytest.approx([10, 10])
+    larger, _ = prepare(mammogram(breast()), native.model_copy(update={"enlarge": True}))
+    assert larger.shape[0] == 1024 or larger.shape[1] == 768
+
+
 def folder_of(tmp_path, config, network, **more):
     weights = {f"network.{k}": v for k, v in network.state_dict().items()} | more
     save_model(tmp_path, method="patch_to_image", config=config, weights=weights)
@@ -298,6 +352,26 @@ def test_it_reads_without_a_pixel_size_too_and_marks_places_in_the_source(tmp_pa
         assert -20 <= row < 620 and -20 <= col < 420
         # Half a patch across: 48 of its 256 pixels are an eighth and a half of the breast's rows.
         assert 30 < d.region.radius < 80
+
+
+@pytest.mark.parametrize("tile", [None, 1024])
+def test_what_is_folded_and_read_in_tiles_says_what_was_trained(tmp_path, tile):
+    torch.manual_seed(0)
+    config = SMALL.model_copy(update={"size": (1280, 1056), "tile": tile})
+    network = ImageClassifier(
+        PatchClassifier("resnet_small", 3), parse(config.architecture), (40, 33)
+    )
+    image = torch.rand(4, 1, 96, 96)
+    for _ in range(3):  # so that batch normalisation has something to fold
+        network.train()(image)
+    reader = load(folder_of(tmp_path, config, network))
+    reading = reader.read(mammogram(breast()))
+    pixels, _ = prepare(mammogram(breast()), config)
+    whole = torch.zeros(1, 1, *config.size)
+    whole[0, 0, : pixels.shape[0], : pixels.shape[1]] = torch.from_numpy(pixels.astype(np.float32))
+    with torch.no_grad():
+        plain = torch.sigmoid(network.eval()(whole))[0, 0]
+    assert reading.score == pytest.approx(float(plain), abs=1e-4)
 
 
 def test_a_patch_classifier_alone_scores_an_image_as_its_most_malignant_place(tmp_path):

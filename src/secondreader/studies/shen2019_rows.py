@@ -95,6 +95,13 @@ SMALL = Scale(
 )  # fmt: skip
 
 
+_S1_STEPS = {
+    "last.steps": "360", "upper.steps": "1200", "every.steps": "22440", "scratch.steps": "24000",
+    **{f"{stage}.validate_every": "120" for stage in ("last", "upper", "every", "scratch")},
+}  # fmt: skip
+"""200 epochs, section 3.1.2, of a tenth of S10's patches: 3, 10 and 187 of 120 steps, or one of 200."""
+
+
 def patch_key(scale: Scale, network: str, pretrained: str, patches: str) -> str:
     """Return the name of a row of table 1."""
     start = "imagenet" if pretrained == "Y" else "random"
@@ -120,6 +127,8 @@ def patch_table(scale: Scale, rows: tuple[tuple[str, str, str, str, str], ...]) 
             "patch_set": patches.lower(),
             "trains": "patch",
         }
+        if patches == "S1" and scale is PAPER:
+            settings |= _S1_STEPS
         key = patch_key(scale, network, pretrained, patches)
         cells = {
             "Accuracy": Cell(accuracy, measure=Measure("accuracy", "patch"),

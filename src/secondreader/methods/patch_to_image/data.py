@@ -11,7 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from secondreader.domain import Frame, ImageRecord, ImageSet, Mammogram, SecondReaderError
+from secondreader.domain import (
+    Frame,
+    ImageRecord,
+    ImageSet,
+    Kind,
+    Mammogram,
+    Pathology,
+    SecondReaderError,
+)
 from secondreader.learning import augment as moving
 from secondreader.learning.fit import Batch
 from secondreader.learning.patches import cut_out, names, whole
@@ -133,9 +141,17 @@ def patches(own: Prepared, config: Config) -> Patches:
 
 
 def truth(record: ImageRecord) -> tuple[float, float]:
-    """Return whether an image is malignant, and whether there is anything abnormal; nan: unknown."""
+    """Return whether an image is malignant, and whether there is anything abnormal; nan: unknown.
+
+    A lone calcification that is benign at sight is nothing abnormal: most breasts have some.
+    """
     malignant = np.nan if record.malignant is None else float(record.malignant)
-    if record.lesions or record.malignant:
+    notable = any(
+        lesion.kind is not Kind.MICROCALCIFICATION
+        or lesion.pathology is not Pathology.BENIGN_WITHOUT_CALLBACK
+        for lesion in record.lesions
+    )
+    if notable or record.malignant:
         return malignant, 1.0
     return malignant, np.nan if record.malignant is None else 0.0
 

@@ -1,0 +1,161 @@
+"""What is trained: patches that are hard, tops, tuning, the forest, and figures of patches."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from methods.test_few_steps import Films
+from methods.test_patch_to_image import named
+from secondreader.domain import Kind, Lesion, Part, Pathology, SecondReaderError
+from secondreader.learning.configuration import resolve
+from secondreader.learning.hardware import Hardware
+from secondreader.methods.patch_to_image import Config, load, train
+from secondreader.methods.patch_to_image.architecture import parse
+from secondreader.methods.patch_to_image.data import some_patients, truth
+from secondreader.methods.patch_to_image.patch_figures import found_classes
+
+QUIET = Hardware("cpu", precision="fp32", threads=1, progress=False)
+FEW = [
+    f"{stage}.{key}={value}"
+    for stage, steps in (("last", 1), ("upper", 1), ("every", 1), ("scratch", 2), ("top", 1),
+                         ("whole", 1), ("tune", 1))
+    for key, value in (("steps", steps), ("validate_every", 1), ("batch", 2))
+]  # fmt: skip
+OWN, HELD = Films(1), Films(2)
+
+
+def trained(run, init="none", **settings):
+    told = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
+    package = "secondreader.methods.patch_to_image"
+    config = resolve(Config, package, "smoke", [*FEW, "validation_patches=8", *told], init=init)
+    train(config, OWN, HELD, run, hardware=QUIET)
+    return load(run / "model")
+
+
+@pytest.fixture(scope="module")
+def patches(tmp_path_factory):
+    run = tmp_path_factory.mktemp("patches")
+    return run, trained(run, trains="patch", hard=4.0)
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory, patches):
+    run = tmp_path_factory.mktemp("image")
+    return run, trained(run, str(patches[0]), trains="top")
+
+
+def weights(reader):
+    return reader.network.state_dict()
+
+
+def test_hard_patches_are_drawn_more_often_in_the_second_half_from_random_weights(patches):
+    run, _ = patches
+    sums = np.load(run / "stages/hard.npy", allow_pickle=False)
+    each = np.diff(sums, prepend=0.0)
+    assert (each >= 1).all() and (each <= 5).all() and np.ptp(each) > 0
+    assert {p.parent.name for p in run.glob("stages/*/done.json")} == {"patches-first", "patches"}
+
+
+def test_a_stage_leaves_the_losses_of_both_parts_at_each_validation(patches):
+    run, _ = patches
+    told = json.loads((run / "stages/patches/done.json").read_text())["history"]
+    assert {"step", "training_loss", "validation_loss", "accuracy", "balanced"} <= set(told[0])
+    assert all(np.isfinite(list(row.values())).all() for row in told)
+
+
+def test_accuracy_of_patches_is_the_share_that_is_right_over_all_and_each_class(patches):
+    _, reader = patches
+    figures, curves = reader.own_figures(
+        {Part.TEST: HELD}, Part.TEST, reader="x", resamples=50, seed=0
+    )
+    assert curves == []
+    whole = next(f for f in figures if not f.group)
+    classes = [f for f in figures if f.group]
+    assert whole.level == "patch" and whole.patients == 4  # two of six films are normal
+    assert sum(f.positives for f in classes) == whole.positives
+    counted = sum(f.value * f.positives for f in classes)
+    assert whole.value == pytest.approx(counted / whole.positives)
+
+
+def test_right_patches_are_those_whose_class_is_found(patches):
+    """With a last layer that says malignant mass whatever it sees, that class alone is right."""
+    from secondreader.methods.patch_to_image.data import patches as drawn_of
+    from secondreader.methods.patch_to_image.data import ready
+
+    _, reader = patches
+    last = reader.patches.classes
+    kept = last.bias.data.clone()
+    last.bias.data[2] += 1e6
+    drawn = drawn_of(ready(HELD, reader.config), reader.config)
+    found = found_classes(reader.patches, drawn, reader.config)
+    last.bias.data.copy_(kept)
+    assert (found == 2).all() and len(found) == len(drawn.label)
+
+
+def test_a_whole_image_classifier_has_no_figure_of_patches(image):
+    told = image[1].own_figures({Part.TEST: HELD}, Part.TEST, reader="x", resamples=50, seed=0)
+    assert told == ([], [])
+
+
+def test_a_top_begins_with_the_patch_classifier_and_tuning_with_all_of_the_image_classifier(
+    image, patches, tmp_path
+):
+    before, after = (
+        weights(r[1])["patches.mean" if r is image else "mean"] for r in (image, patches)
+    )
+    assert before == after  # the training images' mean grey value comes with it
+    tuned = trained(tmp_path, str(image[0]), trains="tune", patients=4)
+    first, second = weights(image[1]), weights(tuned)
+    assert set(first) == set(second)
+    near = [float((first[k] - second[k]).abs().max()) for k in first if k.startswith("outputs")]
+    assert 0 < max(near) < 0.05  # one step away
+
+
+def test_tuning_another_network_is_one_line(image, tmp_path):
+    with pytest.raises(
+        SecondReaderError, match=r"^--init: got a model of architecture resnet_small"
+    ):
+        trained(tmp_path, str(image[0]), trains="tune", architecture="resnet_small + 32x1 + 8x1")
+    with pytest.raises(SecondReaderError, match=r"^--init: got a model of patch 96, expected 64"):
+        trained(tmp_path, str(image[0]), trains="forest", patch=64)
+    with pytest.raises(SecondReaderError, match=r"^--init: got 'none', expected the model folder"):
+        trained(tmp_path, "none", trains="tune")
+
+
+def test_a_forest_reads_with_the_trees_that_were_fitted(patches, tmp_path):
+    reader = trained(tmp_path, str(patches[0]), trains="forest", trees=5)
+    reading = reader.read(HELD.open(HELD.records[1]))
+    assert reader.trees and 0 <= reading.score <= 1
+    assert reading.heatmap.values.shape[0] > 1
+
+
+def test_more_patients_hold_all_of_fewer():
+    few, more = (some_patients(OWN, count, seed=3) for count in (2, 4))
+    assert {r.path for r in few.records} < {r.path for r in more.records}
+    assert len({r.patient_id for r in few.records}) == 2
+    with pytest.raises(SecondReaderError, match=r"^patients: got 7, expected at most the 6"):
+        some_patients(OWN, 7, seed=3)
+
+
+def test_a_lone_calcification_that_is_benign_at_sight_is_nothing_abnormal():
+    record = replace(OWN.records[0], malignant=False, lesions=())
+    at_sight = Lesion(
+        "x", Kind.MICROCALCIFICATION, None, pathology=Pathology.BENIGN_WITHOUT_CALLBACK
+    )
+    mass = Lesion("y", Kind.MASS, None, pathology=Pathology.BENIGN)
+    assert truth(record) == (0.0, 0.0)
+    assert truth(replace(record, lesions=(at_sight,))) == (0.0, 0.0)
+    assert truth(replace(record, lesions=(at_sight, mass))) == (0.0, 1.0)
+    assert truth(replace(record, malignant=True)) == (1.0, 1.0)
+    assert np.isnan(truth(replace(record, malignant=None))).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", sorted(named("shen2019")))
+def test_every_named_architecture_trains_a_step_of_each_stage_and_reads(architecture, tmp_path):
+    assert parse(architecture).backbone in ("resnet50", "vgg16", "vgg16_bn")
+    more = {"trees": 5, "patch": 64, "size": [128, 96]}
+    reader = trained(tmp_path, trains="image", architecture=architecture, **more)
+    assert 0 <= reader.read(HELD.open(HELD.records[1])).score <= 1
