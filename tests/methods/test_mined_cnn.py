@@ -383,8 +383,18 @@ def breast(rows=500, cols=320):
     return np.where(inside, 0.45 + grain, 0).astype(np.float32)
 
 
-def mammogram(pixels, spacing=0.1):
-    return Mammogram(pixels, spacing and (spacing, spacing), None, None, ImageSource("x", bits=12))
+def mammogram(pixels, spacing=0.1, bits=12):
+    return Mammogram(
+        pixels, spacing and (spacing, spacing), None, None, ImageSource("x", bits=bits)
+    )
+
+
+def test_where_few_bits_leave_no_noise_its_spread_is_that_of_rounding():
+    flat = np.rint(breast() * 20) / 20  # of grey levels twenty: most neighbours are alike
+    coarse = prepare(mammogram(flat, bits=4), Config())[0].astype(float)
+    fine = prepare(mammogram(flat, bits=12), Config())[0].astype(float)
+    step = 1 / 20 / (12**-0.5 / 15) / 8  # a grey level, in eighths of that spread
+    assert np.ptp(coarse) < 4 * step < np.ptp(fine)
 
 
 def test_what_is_prepared_is_noise_units_without_background():

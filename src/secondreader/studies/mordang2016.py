@@ -33,30 +33,36 @@ def _minutes(minutes: float) -> Cost:
 
 
 def _cells(
-    makers: tuple[str, ...], rivals: dict[str, str], claimed: tuple[str, ...] = ()
+    makers: tuple[str, ...],
+    rivals: dict[str, str],
+    claimed: tuple[str, ...] = (),
+    axes: tuple[str, ...] = tuple(_AXES),
+    froc: tuple[str, ...] = tuple(_FROC),
 ) -> dict[str, Cell]:
     """Return the cells of a row: its own figures for each maker, then what it is ahead of others by.
 
     ``rivals`` are rows in words: the first is compared for each maker, others for all; of `claimed`
-    makers the paper claims that the first is beaten on the linear axis.
+    makers the paper claims that the first is beaten on the linear axis. ``axes`` and ``froc`` name
+    the figures.
     """
     cells: dict[str, Cell] = {}
     for maker in makers:
-        for axis, figure in _AXES.items():
-            measure = Measure(figure, "position", group=_MAKERS[maker])
+        for axis in axes:
+            measure = Measure(_AXES[axis], "position", group=_MAKERS[maker])
             cells[f"{maker}, {axis}"] = Cell("", measure=measure, note=_OURS)
     for key, words in rivals.items():
         main = key == next(iter(rivals))
         for maker in makers if main else ("all",):
-            for axis, figure in _AXES.items():
-                measure = Measure(figure, "position", group=_MAKERS[maker], minus=key)
+            for axis in axes:
+                measure = Measure(_AXES[axis], "position", group=_MAKERS[maker], minus=key)
                 claim = main and axis == "0 to 0.1" and maker in claimed
                 cells[f"{maker}, {axis}: above {words}"] = (
                     Cell("above 0, significantly", measure=measure, above=0.0)
                     if claim
                     else Cell("", measure=measure, note=_OURS)
                 )
-    for name, (figure, rule) in _FROC.items():
+    for name in froc:
+        figure, rule = _FROC[name]
         cells[name] = Cell("", measure=Measure(figure, "region", rule), note=_OURS)
         for key, words in rivals.items():
             measure = Measure(figure, "region", rule, minus=key)
@@ -72,6 +78,7 @@ def _row(
     *,
     makers: tuple[str, ...] = tuple(_MAKERS),
     claimed: tuple[str, ...] = (),
+    brief: bool = False,
     minutes: float = 20,
     note: str = "",
 ) -> Row:
@@ -79,7 +86,8 @@ def _row(
         "mined_cnn", "paper", settings or {}, _HOME, "official", against=tuple(rivals or ()),
         positions=True,
     )  # fmt: skip
-    cells = _cells(makers, rivals or {}, claimed)
+    least = {"axes": tuple(_AXES)[1:], "froc": tuple(_FROC)[2:]} if brief else {}
+    cells = _cells(makers, rivals or {}, claimed, **least)
     return Row(key, (words,), cells, recipe, bool(claimed), _minutes(minutes), note)
 
 
@@ -119,7 +127,7 @@ _ONE = _table(
     "Ours: both networks and the cascade, learnt from one maker's images and tried on every maker's",
     tuple(
         _row(f"{method}-{maker.lower()}", f"{words}, learnt from {maker} only",
-             {**settings, "makers": f'["{maker.lower()}"]'}, {method: "what learnt from all"})
+             {**settings, "makers": f'["{maker.lower()}"]'}, {method: "what learnt from all"}, brief=True)
         for method, words, settings in (("cnn", "both networks", {}),
                                         ("cascade", "cascade", {"detector": "cascade"}))
         for maker in _EACH
@@ -130,13 +138,13 @@ _CHOICES = _table(
     "Ours: noise as it comes, a second round of mining, AdaBoost's loss",
     (
         _row("cnn-plain", "both networks, noise not evened out", {"stabilise": "false"},
-             {"cnn": "the usual"}),
+             {"cnn": "the usual"}, brief=True),
         _row("cascade-plain", "cascade, noise not evened out",
-             {"stabilise": "false", "detector": "cascade"}, {"cascade": "the usual"}),
+             {"stabilise": "false", "detector": "cascade"}, {"cascade": "the usual"}, brief=True),
         _row("cnn-two-rounds", "both networks, mined twice", {"rounds": "2"},
-             {"cnn": "the usual"}, minutes=30),
+             {"cnn": "the usual"}, brief=True, minutes=30),
         _row("cascade-exponential", "cascade, AdaBoost's loss",
-             {"detector": "cascade", "cascade.loss": "exponential"}, {"cascade": "the usual"}),
+             {"detector": "cascade", "cascade.loss": "exponential"}, {"cascade": "the usual"}, brief=True),
     ),
 )  # fmt: skip
 _FILM = _table("film", "Ours: film", _three(", film", "film-", {}, ("all",), (), 10))

@@ -97,7 +97,7 @@ def data(
             f"makers: got images of {there}, expected some of {', '.join(makers)}"
         )
     ready = prepared_by(
-        images, prepare, config, name=f"{NAME}/2",
+        images, prepare, config, name=f"{NAME}/3",
         depends=("spacing_mm", "coarsest_mm", "stabilise", "background_mm"), records=records,
         progress=progress,
     )  # fmt: skip

@@ -21,7 +21,9 @@ from secondreader.methods.mined_cnn.config import NAME, Config
 __all__ = ["background", "looked_at", "noise_curve", "prepare", "refusal", "stabilised"]
 
 _LEAST = 32  # pixels each way
+_ROUNDING = 12**-0.5  # the spread of rounding, in grey levels
 _SPREAD = 8.0  # noises that stand for 1 in what is prepared
+_HAIR = 1e-4  # what is nearer to 0 would be taken for outside
 _LEVELS = 24  # grey levels at which noise is estimated
 _FEW = 500  # pixels that a level needs
 _MANY = 200_000  # pixels that all levels together are estimated from
@@ -59,11 +61,15 @@ def prepare(mammogram: Mammogram, config: Config) -> tuple[np.ndarray, Frame] | 
     )[0] > 0.5  # fmt: skip
     if inside.sum() < _LEAST**2:
         return None
-    even = stabilised(values, inside, mammogram.source.intent) if config.stabilise else values
+    even = values
+    if config.stabilise:
+        bits = mammogram.source.bits or 12
+        even = stabilised(values, inside, mammogram.source.intent, _ROUNDING / (2**bits - 1))
     apart = even - background(even, inside, config.background_mm / config.spacing_mm)
     noise = _spread(apart[inside]) if not config.stabilise else 1.0
     scaled = np.clip(apart / (noise * _SPREAD), -60, 60)
-    return np.where(inside, np.where(scaled == 0, 1e-4, scaled), 0).astype(np.float16), moved
+    scaled = np.where(np.abs(scaled) < _HAIR, _HAIR, scaled)
+    return np.where(inside, scaled, 0).astype(np.float16), moved
 
 
 def background(values: np.ndarray, inside: np.ndarray, sigma: float) -> np.ndarray:
@@ -90,7 +96,9 @@ def background(values: np.ndarray, inside: np.ndarray, sigma: float) -> np.ndarr
     return np.asarray(mean.resize(size, Image.Resampling.BILINEAR))[:rows, :cols]
 
 
-def stabilised(values: np.ndarray, inside: np.ndarray, intent: Intent | None) -> np.ndarray:
+def stabilised(
+    values: np.ndarray, inside: np.ndarray, intent: Intent | None, least: float = 1e-4
+) -> np.ndarray:
     """Return values whose noise has the spread 1 at every grey level.
 
     Parameters
@@ -102,13 +110,16 @@ def stabilised(values: np.ndarray, inside: np.ndarray, intent: Intent | None) ->
     intent
         For-processing values are linear in the dose, their noise a square root: one number is
         estimated. Of others the noise is estimated level by level.
+    least
+        The spread that noise has at least, such as that of rounding to whole grey levels: where an
+        image of few bits is flat, the difference of two neighbours may be none.
 
     Returns
     -------
     numpy.ndarray
         (rows, cols) float32: ∫ dv / σ(v), σ the noise's curve.
     """
-    levels, spread = noise_curve(values, inside)
+    levels, spread = noise_curve(values, inside, least)
     if intent is Intent.FOR_PROCESSING:
         # σ² = k v: 2 √v / √k has the spread 1.
         k = float(np.median(spread**2 / np.maximum(levels, 1e-4)))
@@ -121,8 +132,10 @@ def stabilised(values: np.ndarray, inside: np.ndarray, intent: Intent | None) ->
     return even
 
 
-def noise_curve(values: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return grey levels (k,), ascending, and the noise's spread at each, (k,) above 0.
+def noise_curve(
+    values: np.ndarray, inside: np.ndarray, least: float = 1e-4
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return grey levels (k,), ascending, and the noise's spread at each, (k,), at least `least`.
 
     The spread is that of what a 3 x 3 cross of differences leaves, by its median: lines and edges are
     few. Levels with few pixels say what their neighbours say.
@@ -140,10 +153,10 @@ def noise_curve(values: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.
             middles.append(float(np.median(level[own])))
             spreads.append(_spread(rough[own]))
     if not middles:
-        return np.array([0.5]), np.array([max(_spread(rough), 1e-4)])
+        return np.array([0.5]), np.array([max(_spread(rough), least)])
     order = np.argsort(middles)
     smooth = ndimage.uniform_filter1d(np.array(spreads)[order], 3, mode="nearest")
-    return np.array(middles)[order], np.maximum(smooth, 1e-4)
+    return np.array(middles)[order], np.maximum(smooth, least)
 
 
 def looked_at(prepared: np.ndarray, config: Config) -> np.ndarray:
