@@ -22,7 +22,7 @@ from torch import nn
 from secondreader.domain import ImageSource, Mammogram
 from secondreader.learning.folding import folded
 from secondreader.methods.anomaly_cascade.config import Config
-from secondreader.methods.anomaly_cascade.network import UNet
+from secondreader.methods.anomaly_cascade.network import UNet, first_stage
 from secondreader.methods.anomaly_cascade.prepare import network_input, prepare
 from secondreader.methods.anomaly_cascade.proposals import looked_at, proposals, suspicion_map
 from secondreader.methods.anomaly_cascade.reader import load
@@ -102,7 +102,7 @@ def main() -> None:
         second = reader.networks.get("reducer")
     else:
         config = Config(threshold=0.8, reducer="small", reducer_init="none", crop=40, crop_to=40)
-        unet, second = folded(UNet(config.width, config.norm)), folded(reducer(config))
+        unet, second = folded(first_stage(config)), folded(reducer(config))
     side, kind = VIEWS[0]
     drawn = exam_image(1, 0, side, kind, vendor="hologic", contents=Contents.MALIGNANT)
     drawn = drawn.astype(np.float32) / drawn.max()
@@ -140,7 +140,7 @@ def measured(view: Mammogram, config: Config, unet, second, widths: list[int]) -
     each = layers(unet, image, rate)
     whole = best(lambda: unet(image))
     floor = sum(layer["floor"] for layer in each)
-    plain = UNet(config.width, config.norm).eval()
+    plain = first_stage(config).eval()
     half = folded(plain).bfloat16()
     return {
         "machine": {

@@ -20,7 +20,7 @@ from secondreader.domain import Part
 from secondreader.learning import augment
 from secondreader.methods.anomaly_cascade import Config
 from secondreader.methods.anomaly_cascade.maps import augmented, maps_loss, patches
-from secondreader.methods.anomaly_cascade.network import UNet
+from secondreader.methods.anomaly_cascade.network import first_stage
 from secondreader.sources import images_of, load_all
 
 
@@ -47,7 +47,7 @@ def main() -> None:
     own = images.part(r for r in images.records if r.part is Part.TRAIN)
     config = Config(spacing_mm=0.2)
     data = patches(own, config)
-    network = UNet(config.width, config.norm).to(memory_format=torch.channels_last).train()
+    network = first_stage(config).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.Adam(network.parameters())
 
     def load(step: int) -> dict:

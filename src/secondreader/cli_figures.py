@@ -292,6 +292,7 @@ class _Trained:
                 settings=[f"{key}={value}" for key, value in recipe.settings.items()],
                 init=None if start is None else str(start),
                 hardware=self.hardware,
+                fitted=recipe.fitted,
                 on_progress=show,
                 on_note=say,
             )

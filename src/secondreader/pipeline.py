@@ -270,6 +270,7 @@ def train(
     hardware: Hardware | None = None,
     choices: Iterable[str] = (),
     overwrite: bool = False,
+    fitted: bool = True,
     on_progress: Callable[[str, int, int], None] = lambda what, done, total: None,
     on_note: Callable[[str], None] = _LOG.warning,
 ) -> Path:
@@ -294,6 +295,8 @@ def train(
         Labelled choices of data sets, ``NAME.CHOICE=VALUE``.
     overwrite
         Throw away another training that lies in ``run_dir``.
+    fitted
+        Whether operating points and calibration are fitted to the model.
     on_progress, on_note
         Called with what is being done; with what could not be fitted.
 
@@ -314,7 +317,12 @@ def train(
         hardware=hardware, choices=choices,
     )  # fmt: skip
     return training.run(
-        planned, Path(run_dir), overwrite=overwrite, progress=on_progress, on_note=on_note
+        planned,
+        Path(run_dir),
+        overwrite=overwrite,
+        fitted=fitted,
+        progress=on_progress,
+        on_note=on_note,
     )
 
 

@@ -119,6 +119,7 @@ def run(
     run_dir: Path,
     *,
     overwrite: bool = False,
+    fitted: bool = True,
     progress: Callable[[str, int, int], None] = lambda what, done, total: None,
     on_note: Callable[[str], None] = lambda note: None,
 ) -> Path:
@@ -132,6 +133,9 @@ def run(
         The run folder; the same call goes on where it was stopped.
     overwrite
         Throw away another training that lies there.
+    fitted
+        Whether operating points and calibration are fitted: a model that is only measured, or that
+        another begins from, needs neither, and they take the reading of two parts.
     progress
         Called with what is being done, how much of it, and of how much.
     on_note
@@ -167,7 +171,10 @@ def run(
             hardware=training.hardware,
         )
         if first_process():
-            _finish(training, own, run_dir, folder, progress, on_note)
+            _describe(training, folder)
+            if fitted:
+                _finish(training, own, run_dir, folder, progress, on_note)
+            write_card(folder)
     return folder
 
 
@@ -183,6 +190,14 @@ def stages(run_dir: Path) -> list[str]:
     return lines
 
 
+def _describe(training: Training, folder: Path) -> None:
+    """Write what the model was trained with and on."""
+    seed = int(getattr(training.config, "seed", 0))
+    told = environment(seed, {s.dataset: s.fingerprint for s in training.sources})
+    told |= {"split": training.split, "counts": counts(training)}
+    write_whole(folder / "environment.json", json.dumps(told, indent=1) + "\n")
+
+
 def _finish(
     training: Training,
     own: Mapping[Part, FileImages],
@@ -191,10 +206,6 @@ def _finish(
     progress: Callable[[str, int, int], None],
     on_note: Callable[[str], None],
 ) -> None:
-    seed = int(getattr(training.config, "seed", 0))
-    told = environment(seed, {s.dataset: s.fingerprint for s in training.sources})
-    told |= {"split": training.split, "counts": counts(training)}
-    write_whole(folder / "environment.json", json.dumps(told, indent=1) + "\n")
     for name in ("operating_points.json", "calibration.json"):
         (folder / name).unlink(missing_ok=True)  # of a call before: it would change what is read
 
@@ -226,7 +237,6 @@ def _finish(
     stored = {"default": default, "points": [asdict(p) for p in points]}
     write_whole(folder / "operating_points.json", json.dumps(stored, indent=1) + "\n")
     write_whole(folder / "calibration.json", json.dumps(maps, indent=1) + "\n")
-    write_card(folder)
 
 
 def _points(

@@ -230,7 +230,8 @@ def test_points_lie_on_what_is_bright_in_source_pixels_and_make_a_cluster():
     assert np.abs(np.array(geometry.centre(cluster.region)) - np.mean(dots, axis=0)).max() < 20
     assert reading.score == cluster.score > 0
     # Hot where the dots are, and nowhere that nothing may be found.
-    assert reading.heatmap.values.max() == 1
+    heat = reading.heatmap.values
+    assert heat.max() > 0.99 and np.count_nonzero(heat > 0.5) < 40
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,9 @@ class Recipe:
         Further specificities to give sensitivities at, and the other way round.
     positions
         Whether the scores of every position are measured too.
+    fitted
+        Whether operating points and calibration are fitted to the model: what is only measured by
+        its curves needs neither.
     """
 
     method: str
@@ -134,6 +137,7 @@ class Recipe:
     trains: bool = True
     rates: tuple[float, ...] = ()
     positions: bool = False
+    fitted: bool = True
 
     @property
     def rivals(self) -> tuple[str, ...]:

@@ -38,7 +38,9 @@ def _recipe(data: str, start: str = "", **settings: str) -> Recipe:
     """Return what a row trains: the paper's preset, with what differs; from a row's first stage."""
     if start:
         settings = {"first_stage": "init", **settings}
-    return Recipe("anomaly_cascade", "paper", settings, (data,), _SPLIT, start=start)
+    # Of proposals only recalls are asked; the cascades are models to read with.
+    fitted = settings.get("detector") != "proposals"
+    return Recipe("anomaly_cascade", "paper", settings, (data,), _SPLIT, start=start, fitted=fitted)
 
 
 def _same(data: str, row: str) -> Recipe:

@@ -89,6 +89,9 @@ class Config(BaseModel):
     width: int = Field(default=16, gt=0)  # ours: channels of the first stage, doubled in each
     # Ours, the paper is silent: batch normalisation in the first stage.
     norm: bool = False
+    # Section 3.1.1 draws the whole image. Ours: the difference from it, which needs no learning
+    # where there is none.
+    redraws: Literal["whole", "difference"] = "whole"
     patch: int = Field(default=112, gt=15)  # section 4.1
     positive_share: float = Field(default=0.5, ge=0, le=1)  # section 4.1: 1 : 1
     largest_mm: float = Field(default=1.0, gt=0)  # section 4.2: larger calcifications are left out
@@ -112,7 +115,7 @@ class Config(BaseModel):
         default=3, gt=1
     )  # ours, as spot_filter has it: calcifications of a cluster
     cluster_mm2: float = Field(default=100.0, gt=0)  # ours, likewise
-    tile: int = Field(default=1024, ge=64, multiple_of=8)  # ours: pixels of an inference tile
+    tile: int = Field(default=512, ge=64, multiple_of=8)  # ours: rows of an inference tile
     augment: AugmentSettings = AugmentSettings(shift=0.02, gain=0.1)  # ours
     fit: FitSettings = FitSettings(  # section 4.1: Adam 1e-3, weight decay 1e-4; the rest is ours
         optimizer="adam",
@@ -157,6 +160,11 @@ class Config(BaseModel):
         clip=1.0,
     )
     boxes: BoxSettings = BoxSettings()
+
+    @property
+    def onto(self) -> bool:
+        """Whether the first stage's drawing is added to the image; a logit never is."""
+        return self.redraws == "difference" and self.objective != "cross_entropy"
 
     @property
     def cut(self) -> float:

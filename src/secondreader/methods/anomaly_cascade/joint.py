@@ -29,7 +29,7 @@ from secondreader.learning.ranking import auc_of
 from secondreader.methods.anomaly_cascade.config import HIT_MM, Config
 from secondreader.methods.anomaly_cascade.losses import objective, residual
 from secondreader.methods.anomaly_cascade.maps import Patches, augmented, middle
-from secondreader.methods.anomaly_cascade.network import UNet
+from secondreader.methods.anomaly_cascade.network import UNet, first_stage
 from secondreader.methods.anomaly_cascade.prepare import network_input
 from secondreader.methods.anomaly_cascade.reduction import enlarged, reducer
 
@@ -104,9 +104,7 @@ def joint_cost(config: Config, hardware: Hardware) -> Cost:
     shape = (config.joint_fit.batch, 1, config.patch, config.patch)
     image = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     batch = {"image": image, "truth": image > 0.99, "known": image > 0.01}
-    network = Joint(UNet(config.width, config.norm), reducer(config)).to(
-        memory_format=torch.channels_last
-    )
+    network = Joint(first_stage(config), reducer(config)).to(memory_format=torch.channels_last)
     loss = partial(joint_loss, config=config)
     return step_cost("joint", network, loss, batch, config.joint_fit.steps, hardware)
 

@@ -25,7 +25,7 @@ from secondreader.learning.prepared import Prepared, prepared_by
 from secondreader.learning.ranking import auc_of
 from secondreader.methods.anomaly_cascade.config import NAME, Config
 from secondreader.methods.anomaly_cascade.losses import objective, suspicion
-from secondreader.methods.anomaly_cascade.network import UNet
+from secondreader.methods.anomaly_cascade.network import UNet, first_stage
 from secondreader.methods.anomaly_cascade.prepare import network_input, prepare
 
 __all__ = ["Patches", "augmented", "maps_cost", "maps_loss", "middle", "patches", "train_maps"]
@@ -51,7 +51,7 @@ def train_maps(
         What to use.
     """
     torch.manual_seed(config.seed)
-    network = UNet(config.width, config.norm)
+    network = first_stage(config)
     initialise(network, config.init, prefix="unet.")
     network = network.to(memory_format=torch.channels_last)
     fixed = [held.batch(step, 32, config) for step in range(-(-config.validation_patches // 32))]
@@ -77,7 +77,7 @@ def maps_cost(config: Config, hardware: Hardware) -> Cost:
     shape = (config.fit.batch, 1, config.patch, config.patch)
     image = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     batch = {"image": image, "truth": image > 0.99, "known": image > 0.01}
-    network = UNet(config.width, config.norm).to(memory_format=torch.channels_last)
+    network = first_stage(config).to(memory_format=torch.channels_last)
     loss = partial(maps_loss, config=config)
     return step_cost("proposals", network, loss, batch, config.fit.steps, hardware)
 

@@ -12,12 +12,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["HALO", "STRIDE", "UNet"]
+from secondreader.methods.anomaly_cascade.config import Config
+
+__all__ = ["HALO", "STRIDE", "UNet", "first_stage"]
 
 STRIDE = 8
 """Images are padded to a multiple of this."""
-HALO = 96
-"""Pixels beyond which nothing changes an output: the receptive field's radius, rounded up to STRIDE."""
+HALO = 80
+"""Pixels beyond which nothing changes an output: the receptive field's radius, 73, rounded up to STRIDE."""
 
 
 class UNet(nn.Module):
@@ -29,10 +31,14 @@ class UNet(nn.Module):
         Channels of the first stage; doubled with each of the next.
     norm
         Whether batch normalisation stands behind each convolution; the paper does not say.
+    onto
+        Whether the network draws the difference from the image, and the image is added: to redraw
+        what is there then need not be learnt.
     """
 
-    def __init__(self, width: int, norm: bool = False) -> None:
+    def __init__(self, width: int, norm: bool = False, onto: bool = False) -> None:
         super().__init__()
+        self.onto = onto
         widths = [width, 2 * width, 4 * width]
         self.down = nn.ModuleList(
             [_stage(i, o, norm) for i, o in zip([1, *widths[:-1]], widths, strict=True)]
@@ -51,6 +57,9 @@ class UNet(nn.Module):
                 nn.init.normal_(module.weight, std=(2 / module.in_channels) ** 0.5)
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and module.bias is not None:
                 nn.init.zeros_(module.bias)
+        if onto:
+            # Near nothing, not nothing: |0| has no gradient.
+            nn.init.normal_(self.out.weight, std=0.05)
 
     def forward(self, image: Tensor) -> Tensor:
         """Map (n, 1, h, w) to (n, 1, h, w); h and w multiples of `STRIDE`."""
@@ -63,7 +72,12 @@ class UNet(nn.Module):
         for lift, stage, skip in zip(self.lift, self.up, kept[::-1], strict=True):
             x = stage(torch.cat([lift(x), skip], dim=1))
         out: Tensor = self.out(x)
-        return out
+        return image + out if self.onto else out
+
+
+def first_stage(config: Config) -> UNet:
+    """Return the first stage's network, drawn from the global generator."""
+    return UNet(config.width, config.norm, config.onto)
 
 
 def _stage(inputs: int, outputs: int, norm: bool) -> nn.Sequential:

@@ -43,17 +43,20 @@ def suspicion_map(
     padded[HALO : HALO + rows, HALO : HALO + cols] = prepared
     out = np.zeros((high, wide), np.float32)
     for top in range(0, high, config.tile):
-        for left in range(0, wide, config.tile):
-            bottom, right = min(top + config.tile, high), min(left + config.tile, wide)
-            if not prepared[top:bottom, left:right].any():
-                continue
-            around = padded[top : bottom + 2 * HALO, left : right + 2 * HALO]
-            tile = torch.from_numpy(around.copy())[None, None].to(where)
-            image = network_input(tile, config).contiguous(memory_format=torch.channels_last)
-            with autocast(where, half):
-                drawn = network(image)
-            found = suspicion(image, drawn, config)[0, 0].cpu().numpy()
-            out[top:bottom, left:right] = found[HALO:-HALO, HALO:-HALO]
+        bottom = min(top + config.tile, high)
+        # Of each strip only the columns that hold breast.
+        held = np.flatnonzero((prepared[top:bottom] > 0).any(axis=0))
+        if not held.size:
+            continue
+        left = held[0] // STRIDE * STRIDE
+        right = min(-(-(held[-1] + 1) // STRIDE) * STRIDE, wide)
+        around = padded[top : bottom + 2 * HALO, left : right + 2 * HALO]
+        tile = torch.from_numpy(around.copy())[None, None].to(where)
+        image = network_input(tile, config).contiguous(memory_format=torch.channels_last)
+        with autocast(where, half):
+            drawn = network(image)
+        found = suspicion(image, drawn, config)[0, 0].cpu().numpy()
+        out[top:bottom, left:right] = found[HALO:-HALO, HALO:-HALO]
     return out[:rows, :cols]
 
 

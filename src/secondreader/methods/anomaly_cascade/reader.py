@@ -16,7 +16,7 @@ from secondreader.learning.folding import folded
 from secondreader.learning.model_folder import load_into, load_model_folder
 from secondreader.methods.anomaly_cascade.boxes import faster_rcnn, found_boxes
 from secondreader.methods.anomaly_cascade.config import NAME, Config
-from secondreader.methods.anomaly_cascade.network import UNet
+from secondreader.methods.anomaly_cascade.network import first_stage
 from secondreader.methods.anomaly_cascade.prepare import NO_BREAST, prepare, refusal
 from secondreader.methods.anomaly_cascade.proposals import looked_at, proposals, suspicion_map
 from secondreader.methods.anomaly_cascade.reduction import probabilities, reducer
@@ -100,7 +100,7 @@ def load(model_dir: Path | None) -> AnomalyCascade:
     if config.detector == "boxes":
         networks["boxes"] = faster_rcnn(config.boxes)
     else:
-        networks["unet"] = UNet(config.width, config.norm)
+        networks["unet"] = first_stage(config)
         if config.detector != "proposals":
             networks["reducer"] = reducer(config)
     for part, network in networks.items():

@@ -19,7 +19,7 @@ from secondreader.methods.anomaly_cascade.candidates import best_cut, candidates
 from secondreader.methods.anomaly_cascade.config import NAME, Config
 from secondreader.methods.anomaly_cascade.joint import joint_cost, train_joint
 from secondreader.methods.anomaly_cascade.maps import Patches, maps_cost, patches, train_maps
-from secondreader.methods.anomaly_cascade.network import UNet
+from secondreader.methods.anomaly_cascade.network import UNet, first_stage
 from secondreader.methods.anomaly_cascade.reduction_training import (
     reducer_cost,
     train_reducer,
@@ -96,12 +96,12 @@ def _first(
     folder = Path(config.init)
     folder = folder / "model" if (folder / "model").is_dir() else folder
     before, weights = load_model_folder(folder, NAME, Config)
-    network = UNet(before.width, before.norm)
+    network = first_stage(before)
     load_into(network, {n: v for n, v in weights.items() if n.startswith("unet.")}, "unet.")
     taken = {
         name: getattr(before, name)
         for name in (
-            "width", "norm", "spacing_mm", "depth", "input_scale", "objective", "residual", "beta",
+            "width", "norm", "redraws", "spacing_mm", "depth", "input_scale", "objective", "residual", "beta",
             "lambda_positive", "lambda_negative", "threshold", "least_pixels",
         )
     }  # fmt: skip
