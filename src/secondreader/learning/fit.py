@@ -404,7 +404,7 @@ def _halve(module: _Module, error: BaseException, batch: int) -> None:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     _LOG.warning(
-        "out of memory: each batch of %d is taken in %d pieces, with the same gradient",
+        "out of memory: each batch of %d is taken in %d pieces; its loss is the mean of theirs",
         batch,
         module.pieces,
     )
