@@ -10,8 +10,11 @@ plain alternative, the network as it was trained, without folding and in one pre
 from __future__ import annotations
 
 import argparse
+import copy
 import json
-import resource
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -45,14 +48,23 @@ def best(work, times: int = 3, clock=time.perf_counter) -> float:
 
 
 def rates(clock=time.perf_counter) -> dict[str, float]:
-    """Return operations a second of matrix multiplication, and bytes a second of a copy."""
+    """Return operations a second of matrix multiplication, and bytes a second of a copy.
+
+    Of two libraries' products, the processor's ordinary one and the one that convolutions are made
+    of (a convolution of one pixel), the faster; of a copy between blocks that are there already.
+    """
     told = {}
     for name, kind in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
         a, b = (torch.randn(2048, 2048).to(kind) for _ in range(2))
-        took = best(lambda a=a, b=b: a @ b, 5, clock)
-        told[name] = 2 * 2048**3 / took
-    block = torch.zeros(2**26)
-    told["bytes"] = 2 * block.numel() * 4 / best(block.clone, 5, clock)
+        point = nn.Conv2d(512, 512, 1).to(kind).to(memory_format=torch.channels_last)
+        image = torch.randn(1, 512, 64, 64).to(kind).contiguous(memory_format=torch.channels_last)
+        with torch.inference_mode():
+            told[name] = max(
+                2 * 2048**3 / best(lambda a=a, b=b: a @ b, 5, clock),
+                2 * 512 * 512 * 64 * 64 / best(lambda p=point, i=image: p(i), 5, clock),
+            )
+    block, other = torch.zeros(2**26), torch.zeros(2**26)
+    told["bytes"] = 2 * block.numel() * 4 / best(lambda: other.copy_(block), 5, clock)
     return told
 
 
@@ -103,20 +115,56 @@ def main() -> None:
     else:
         config = Config(threshold=0.8, reducer="small", reducer_init="none", crop=40, crop_to=40)
         unet, second = folded(first_stage(config)), folded(reducer(config))
-    side, kind = VIEWS[0]
-    drawn = exam_image(1, 0, side, kind, vendor="hologic", contents=Contents.MALIGNANT)
-    drawn = drawn.astype(np.float32) / drawn.max()
-    pixels = np.zeros(SHAPE, np.float32)
-    pixels[: drawn.shape[0], : drawn.shape[1]] = drawn[: SHAPE[0], : SHAPE[1]]
-    view = Mammogram(pixels, (0.07, 0.07), None, None, ImageSource("phantom", bits=12))
+    view = exam_view()
     with torch.inference_mode():
         told = measured(view, config, unet, second, asked.widths)
-    told["peak megabytes"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    if asked.run:
+        told["fresh process"] = fresh(asked.run, view)
     told["table"] = table(told)
     text = json.dumps(told, indent=1)
     print(text)
     if asked.out:
         asked.out.write_text(text + "\n", encoding="utf-8")
+
+
+def exam_view() -> Mammogram:
+    """Return a view of a phantom exam on a detector of 4096 x 3328 pixels of 0.07 mm."""
+    side, kind = VIEWS[0]
+    drawn = exam_image(1, 0, side, kind, vendor="hologic", contents=Contents.MALIGNANT)
+    drawn = drawn.astype(np.float32) / drawn.max()
+    pixels = np.zeros(SHAPE, np.float32)
+    pixels[: drawn.shape[0], : drawn.shape[1]] = drawn[: SHAPE[0], : SHAPE[1]]
+    return Mammogram(pixels, (0.07, 0.07), None, None, ImageSource("phantom", bits=12))
+
+
+_READS = """
+import resource, sys, time
+import numpy as np
+from pathlib import Path
+from secondreader.domain import ImageSource, Mammogram
+from secondreader.methods.anomaly_cascade.reader import load
+reader = load(Path(sys.argv[1]))
+view = Mammogram(np.load(sys.argv[2]), (0.07, 0.07), None, None, ImageSource("phantom", bits=12))
+reader.read(view)
+begun = time.perf_counter()
+reader.read(view)
+took = time.perf_counter() - begun
+print(took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def fresh(run: Path, view: Mammogram) -> dict[str, float]:
+    """Return seconds and megabytes of a process that does nothing but read the view, twice."""
+    model = run / "model" if (run / "model").is_dir() else run
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "view.npy"
+        np.save(file, view.pixels)
+        done = subprocess.run(
+            [sys.executable, "-c", _READS, str(model), str(file)],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    seconds, megabytes = done.stdout.split()
+    return {"seconds": float(seconds), "peak megabytes": round(float(megabytes))}
 
 
 def measured(view: Mammogram, config: Config, unet, second, widths: list[int]) -> dict:
@@ -135,13 +183,9 @@ def measured(view: Mammogram, config: Config, unet, second, widths: list[int]) -
     }
     if second is not None:
         parts["reduction"] = best(lambda: probabilities(second, prepared, positions, config))
+    single = best(lambda: suspicion_map(unet, prepared, config, half=False))
     tile = torch.from_numpy(np.resize(prepared, (1024, 1024)).astype(np.float32))[None, None]
     image = network_input(tile, config).contiguous(memory_format=torch.channels_last)
-    each = layers(unet, image, rate)
-    whole = best(lambda: unet(image))
-    floor = sum(layer["floor"] for layer in each)
-    plain = first_stage(config).eval()
-    half = folded(plain).bfloat16()
     return {
         "machine": {
             "GFLOP/s float32": rate["float32"] / 1e9,
@@ -152,40 +196,64 @@ def measured(view: Mammogram, config: Config, unet, second, widths: list[int]) -
         "view": {"pixels": list(SHAPE), "breast pixels": int((prepared > 0).sum()),
                  "pitch": config.spacing_mm, "width": config.width, "proposals": len(positions)},
         "seconds": parts | {"in all": sum(parts.values())},
+        "map in single precision, in times of that": single / parts["map"],
         "network on a tile of 1024 x 1024": {
-            "seconds": whole, "floor": floor, "ratio": whole / floor,
-            "not folded, in times of that": best(lambda: plain(image)) / whole,
-            "bfloat16, in times of that": best(lambda: half(image.bfloat16())) / whole,
+            str(kind).removeprefix("torch."): on_tile(copy.deepcopy(unet).to(kind), image.to(kind), rate)
+            for kind in (torch.float32, torch.bfloat16)
         },
         "widths, seconds of that tile": {
-            str(w): best(lambda n=folded(UNet(w)): n(image)) for w in widths
+            str(w): best(lambda n=folded(UNet(w)).bfloat16(): n(image.bfloat16())) for w in widths
         },
-        "layers": [{k: v if isinstance(v, str) else round(v, 4) for k, v in layer.items()} for layer in each],
     }  # fmt: skip
+
+
+def on_tile(network: nn.Module, image: torch.Tensor, rate: dict[str, float]) -> dict:
+    """Return the network's seconds on an image beside the sum of its layers' floors, and each layer."""
+    each = layers(network, image, rate)
+    whole = best(lambda: network(image))
+    floor = sum(layer["floor"] for layer in each)
+    rounded = [
+        {k: v if isinstance(v, str) else round(v, 5) for k, v in layer.items()} for layer in each
+    ]
+    return {"seconds": whole, "floor": floor, "ratio": whole / floor, "layers": rounded}
 
 
 def table(told: dict) -> list[list[str]]:
     """Return what a README shows."""
     machine, view, parts = told["machine"], told["view"], told["seconds"]
     whole = told["network on a tile of 1024 x 1024"]
-    worst = max(told["layers"], key=lambda layer: layer["seconds"] - layer["floor"])
-    each = ", ".join(f"{name} {took:.2f}" for name, took in parts.items() if name != "in all")
-    return [
-        ["what", "measured"],
+    rows = [["what", "measured"]]
+    rows.append(
         ["this machine, on " + f"{machine['threads']} threads",
          f"{machine['GFLOP/s float32']:.0f} GFLOP/s in float32, {machine['GFLOP/s bfloat16']:.0f} in "
-         f"bfloat16, {machine['GB/s']:.1f} GB/s"],
+         f"bfloat16, {machine['GB/s']:.1f} GB/s"]
+    )  # fmt: skip
+    each = ", ".join(f"{name} {took:.2f}" for name, took in parts.items() if name != "in all")
+    rows.append(
         [f"a view of {view['pixels'][1]} x {view['pixels'][0]}, read at {view['pitch']:g} mm, "
-         f"{view['breast pixels'] / 1e6:.2f} million pixels of breast",
-         f"{parts['in all']:.2f} s: {each}; peak {told['peak megabytes']} MB"],
-        [f"the network of width {view['width']} on 1024 x 1024",
-         f"{whole['seconds']:.3f} s, {whole['ratio']:.2f} x the roofline"],
-        ["the same without folding, in bfloat16",
-         f"{whole['not folded, in times of that']:.1f} x, {whole['bfloat16, in times of that']:.2f} x its time"],
-        ["the layer that loses most", f"{worst['layer']}, {worst['ratio']:.1f} x its floor"],
-        ["widths " + ", ".join(told["widths, seconds of that tile"]),
-         ", ".join(f"{v:.2f} s" for v in told["widths, seconds of that tile"].values())],
-    ]  # fmt: skip
+         f"{view['breast pixels'] / 1e6:.2f} million pixels of breast", f"{parts['in all']:.2f} s: {each}"]
+    )  # fmt: skip
+    if own := told.get("fresh process"):
+        rows.append(
+            ["the same view in a process that only reads, clusters and heatmap with it",
+             f"{own['seconds']:.2f} s, peak {own['peak megabytes']} MB"]
+        )  # fmt: skip
+    rows.append(
+        ["the map in single precision",
+         f"{told['map in single precision, in times of that']:.2f} x its time"]
+    )  # fmt: skip
+    for kind, got in whole.items():
+        worst = max(got["layers"], key=lambda layer: layer["seconds"] - layer["floor"])
+        rows.append(
+            [f"the network of width {view['width']} on 1024 x 1024, {kind}",
+             f"{got['seconds']:.3f} s, {got['ratio']:.2f} x the roofline; most is lost by "
+             f"{worst['layer']}, {worst['seconds']:.3f} s, {worst['ratio']:.1f} x its floor"]
+        )  # fmt: skip
+    rows.append(
+        ["widths " + ", ".join(told["widths, seconds of that tile"]) + ", bfloat16",
+         ", ".join(f"{v:.2f} s" for v in told["widths, seconds of that tile"].values())]
+    )  # fmt: skip
+    return rows
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from secondreader.evaluation import froc
 from secondreader.evaluation.matching import HIT_RULES
 from secondreader.evaluation.scored import ScoredImage
 from secondreader.learning.hardware import Hardware
+from secondreader.learning.model_folder import save_model
 from secondreader.learning.positions import of_masks, of_points
 from secondreader.learning.targets import edges_of
 from secondreader.methods.anomaly_cascade.boxes import faster_rcnn, found_boxes
@@ -19,11 +20,12 @@ from secondreader.methods.anomaly_cascade.candidates import Candidates, best_cut
 from secondreader.methods.anomaly_cascade.config import BoxSettings, Config
 from secondreader.methods.anomaly_cascade.joint import Joint, joint_loss, picked, products
 from secondreader.methods.anomaly_cascade.maps import Patches
-from secondreader.methods.anomaly_cascade.network import UNet
+from secondreader.methods.anomaly_cascade.network import UNet, first_stage
 from secondreader.methods.anomaly_cascade.proposals import proposals
 from secondreader.methods.anomaly_cascade.reader import AnomalyCascade
 from secondreader.methods.anomaly_cascade.reduction import probabilities, reducer, windows
 from secondreader.methods.anomaly_cascade.reduction_training import windows_of
+from secondreader.methods.anomaly_cascade.train import _first, _second
 
 SMALL = Config(
     spacing_mm=0.2, width=4, patch=64, crop=24, crop_to=24, reducer="small", reducer_init="none",
@@ -200,6 +202,53 @@ def test_without_a_false_proposal_there_is_nothing_to_learn():
     own = patches_of([dotted((64, 64), [(20, 20)])], [[(20, 20)]])
     with pytest.raises(SecondReaderError, match="0 false proposals"):
         windows_of(own, Candidates((np.zeros((0, 2)),), (np.zeros(0),)), SMALL)
+
+
+# --------------------------------------------------------------------------- taken over
+
+
+def saved(folder, **settings):
+    """Leave a model folder of both stages, as they are drawn."""
+    torch.manual_seed(0)
+    config = SMALL.model_copy(update=settings)
+    parts = {"unet": first_stage(config), "reducer": reducer(config)}
+    weights = {f"{p}.{n}": v for p, net in parts.items() for n, v in net.state_dict().items()}
+    save_model(folder, method="anomaly_cascade", config=config, weights=weights)
+    return parts
+
+
+def test_both_stages_of_a_model_are_taken_over_with_what_they_look_at(tmp_path):
+    made = saved(tmp_path, width=6, beta=0.6, lambda_positive=0.0, redraws="difference", crop=16)
+    own = patches_of([dotted((64, 64), [(20, 20)])], [[(20, 20)]])
+    asked = {"init": str(tmp_path), "first_stage": "init", "second_stage": "init"}
+    config = SMALL.model_copy(update={**asked, "threshold": None})
+    first, told = _first(own, own, config, tmp_path, Hardware(progress=False))
+    second, told = _second(first, own, own, told, tmp_path, Hardware(progress=False))
+    assert (told.width, told.beta, told.lambda_positive, told.crop) == (6, 0.6, 0.0, 16)
+    assert told.onto and told.threshold == SMALL.threshold
+    for name, network in (("unet", first), ("reducer", second)):
+        for key, value in made[name].state_dict().items():
+            assert torch.equal(network.state_dict()[key], value)
+    assert not list(tmp_path.glob("cut.json"))
+
+
+def test_where_components_are_parted_anew_the_threshold_is_chosen_anew(tmp_path):
+    saved(tmp_path)
+    own = patches_of([dotted((64, 64), [(20, 20)])], [[(20, 20)]])
+    update = {"init": str(tmp_path), "first_stage": "init", "split_mm": 0.4, "threshold": None}
+    _first(own, own, SMALL.model_copy(update=update), tmp_path, Hardware(progress=False))
+    assert (tmp_path / "cut.json").is_file()
+
+
+def test_a_first_stage_of_another_pixel_size_is_refused(tmp_path):
+    saved(tmp_path)
+    config = SMALL.model_copy(
+        update={"init": str(tmp_path), "first_stage": "init", "spacing_mm": 0.1}
+    )
+    with pytest.raises(SecondReaderError, match="expected those of the first stage, 0.2"):
+        _first(None, None, config, tmp_path, Hardware(progress=False))
+    with pytest.raises(ValueError, match="expected both init"):
+        Config(second_stage="init")
 
 
 # --------------------------------------------------------------------------- both as one

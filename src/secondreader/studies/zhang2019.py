@@ -178,8 +178,9 @@ _BEYOND = _table(
     (
         _beyond("whole", "cascade", _same("inbreast", "table1-proposed"), _NOTHING),
         _beyond("parted", "cascade, touching calcifications parted",
-                _added("table3-asn", split_mm="0.4")),
-        _beyond("joint", "both stages as one network", _added("table3-asn", detector="joint")),
+                _added("table1-proposed", second_stage="init", split_mm="0.4")),
+        _beyond("joint", "both stages as one network",
+                _added("table1-proposed", second_stage="init", detector="joint")),
         _beyond("full-depth", "full depth instead of 8 bits", _added(depth="full")),
     ),
 )  # fmt: skip

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from secondreader.domain import Lesion
 from secondreader.learning.augment import AugmentSettings
@@ -73,6 +73,7 @@ class Config(BaseModel):
     # Whether the first stage is trained, or taken from the model folder that `init` names: rows of a
     # table that share it need not train it again.
     first_stage: Literal["train", "init"] = "train"
+    second_stage: Literal["train", "init"] = "train"  # likewise; then the first stage is its too
     spacing_mm: float = Field(default=0.07, gt=0, le=0.25)  # section 4.1
     coarsest_mm: float = Field(
         default=0.25, gt=0
@@ -160,6 +161,12 @@ class Config(BaseModel):
         clip=1.0,
     )
     boxes: BoxSettings = BoxSettings()
+
+    @model_validator(mode="after")
+    def _stages_of_one_model(self) -> Config:
+        if self.second_stage == "init" and self.first_stage == "train":
+            raise ValueError("got second_stage=init with first_stage=train, expected both init")
+        return self
 
     @property
     def onto(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from secondreader.methods.anomaly_cascade.config import NAME, Config
 from secondreader.methods.anomaly_cascade.joint import joint_cost, train_joint
 from secondreader.methods.anomaly_cascade.maps import Patches, maps_cost, patches, train_maps
 from secondreader.methods.anomaly_cascade.network import UNet, first_stage
+from secondreader.methods.anomaly_cascade.reduction import reducer
 from secondreader.methods.anomaly_cascade.reduction_training import (
     reducer_cost,
     train_reducer,
@@ -59,7 +61,7 @@ def train(
         first, config = _first(own, held, config, run_dir, hardware)
         found = {"unet": first}
         if config.detector != "proposals":
-            found["reducer"] = _second(first, own, held, config, run_dir, hardware)
+            found["reducer"], config = _second(first, own, held, config, run_dir, hardware)
         if config.detector == "joint":
             train_joint(first, found["reducer"], own, held, config, run_dir, hardware)
             # Both have moved: what is proposed is chosen anew.
@@ -79,7 +81,7 @@ def cost(config: Config, hardware: Hardware) -> tuple[Cost, ...]:
     if config.detector == "boxes":
         return (boxes_cost(config, hardware),)
     costs = [maps_cost(config, hardware)] if config.first_stage == "train" else []
-    if config.detector != "proposals":
+    if config.detector != "proposals" and config.second_stage == "train":
         costs.append(reducer_cost(config, hardware))
     if config.detector == "joint":
         costs.append(joint_cost(config, hardware))
@@ -93,37 +95,51 @@ def _first(
     if config.first_stage == "train":
         network = train_maps(own, held, config, run_dir, hardware)
         return network, _with_cut(network, held, config, run_dir / "cut.json", hardware)
-    folder = Path(config.init)
-    folder = folder / "model" if (folder / "model").is_dir() else folder
-    before, weights = load_model_folder(folder, NAME, Config)
+    before, weights = _taken(config)
     network = first_stage(before)
     load_into(network, {n: v for n, v in weights.items() if n.startswith("unet.")}, "unet.")
-    taken = {
-        name: getattr(before, name)
-        for name in (
-            "width", "norm", "redraws", "spacing_mm", "depth", "input_scale", "objective", "residual", "beta",
-            "lambda_positive", "lambda_negative", "threshold", "least_pixels",
-        )
-    }  # fmt: skip
-    if taken["spacing_mm"] != config.spacing_mm or taken["depth"] != config.depth:
+    if (before.spacing_mm, before.depth) != (config.spacing_mm, config.depth):
         # Prepared images must be the ones that the first stage knows.
         raise SecondReaderError(
             f"first_stage: got spacing_mm={config.spacing_mm:g}, depth={config.depth}, expected those "
-            f"of the first stage, {before.spacing_mm:g} and {before.depth}: {folder}"
+            f"of the first stage, {before.spacing_mm:g} and {before.depth}: {config.init}"
         )
-    return network.to(memory_format=torch.channels_last), config.model_copy(update=taken)
+    names = ["width", "norm", "redraws", "input_scale", "objective", "residual", "beta",
+             "lambda_positive", "lambda_negative"]  # fmt: skip
+    if before.split_mm == config.split_mm:
+        names += ["threshold", "least_pixels"]
+    config = config.model_copy(update={name: getattr(before, name) for name in names})
+    network = network.to(memory_format=torch.channels_last)
+    return network, _with_cut(network, held, config, run_dir / "cut.json", hardware)
+
+
+def _taken(config: Config) -> tuple[Config, Mapping[str, torch.Tensor]]:
+    """Return settings and weights of the model folder that ``init`` names."""
+    folder = Path(config.init)
+    return load_model_folder(
+        folder / "model" if (folder / "model").is_dir() else folder, NAME, Config
+    )
 
 
 def _second(
     first: UNet, own: Patches, held: Patches, config: Config, run_dir: Path, hardware: Hardware
-) -> nn.Module:
+) -> tuple[nn.Module, Config]:
+    """Return the second stage, trained or taken over, and the settings with what it looks at."""
+    if config.second_stage == "init":
+        before, weights = _taken(config)
+        network = reducer(before).to(memory_format=torch.channels_last)
+        load_into(
+            network, {n: v for n, v in weights.items() if n.startswith("reducer.")}, "reducer."
+        )
+        seen = {name: getattr(before, name) for name in ("reducer", "crop", "crop_to")}
+        return network, config.model_copy(update=seen)
     found = []
     for name, of in (("train", own), ("validation", held)):
         with bar(f"proposing on the {name} part", hardware) as progress:
             folder = run_dir / "stages" / "candidates" / name
             made = candidates(first, of, config, folder, hardware, progress)
         found.append(windows_of(of, made, config))
-    return train_reducer(found[0], found[1], config, run_dir, hardware)
+    return train_reducer(found[0], found[1], config, run_dir, hardware), config
 
 
 def _with_cut(
