@@ -225,6 +225,7 @@ class _Measured:
                     self.out / "flips" / self._name(first, recipe),
                     split=recipe.split or "official",
                     settings=[f"members={json.dumps([str(first)])}", "flips=true"],
+                    fitted=False,
                     hardware=self.hardware,
                     on_note=say,
                 )

@@ -164,7 +164,7 @@ def train(
         for file in ("config.json", "weights.safetensors"):
             (folder / inside[-1]).mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / file, folder / inside[-1] / file)
-        for extra in sorted(source.glob("members/*/*")):
+        for extra in sorted(file for file in source.glob("members/**/*") if file.is_file()):
             target = folder / inside[-1] / extra.relative_to(source)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(extra, target)

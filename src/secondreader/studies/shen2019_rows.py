@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from secondreader.studies.study import Cell, Cost, Measure, Recipe, Row, Table
 
-__all__ = ["AUCS", "NAMES", "PAIRS", "PAPER", "SIZES", "SMALL", "Scale", "claim", "image_tables",
-           "panel", "patch_key", "patch_table", "transfer_rows"]  # fmt: skip
+__all__ = ["AUCS", "NAMES", "PAIRS", "PAPER", "SMALL", "Scale", "claim", "image_tables", "panel",
+           "patch_key", "patch_table", "transfer_rows"]  # fmt: skip
 
 _ALL = "[512-512-1024]x2"
 _TOPS = {"resnet": f"{_ALL} + {_ALL}", "vgg": "256x1 + 128x1"}
@@ -60,11 +60,11 @@ class Scale:
     tune: Cost
 
     def recipe(self, settings: Mapping[str, str], start: str = "", *, then: bool = False,
-               readers: tuple[str, ...] = ("plain",)) -> Recipe:  # fmt: skip
+               readers: tuple[str, ...] = ("plain",), fitted: bool = False) -> Recipe:  # fmt: skip
         """Return what is trained on the first data set, or on the one transferred to."""
         data, split = self.then if then else self.first
         return Recipe("patch_to_image", self.preset, settings, (data,), split, start=start,
-                      readers=readers)  # fmt: skip
+                      readers=readers, fitted=fitted or self.preset == "paper")  # fmt: skip
 
     def same(self, row: str, against: str = "", *, then: bool = False,
              readers: tuple[str, ...] = ("plain",)) -> Recipe:  # fmt: skip
@@ -130,14 +130,12 @@ def patch_table(scale: Scale, rows: tuple[tuple[str, str, str, str, str], ...]) 
         if patches == "S1" and scale is PAPER:
             settings |= _S1_STEPS
         key = patch_key(scale, network, pretrained, patches)
+        note = "" if accuracy else "ours: no such network in the paper"
         cells = {
-            "Accuracy": Cell(accuracy, measure=Measure("accuracy", "patch"),
-                             note="" if accuracy else "ours: no such network in the paper"),
+            "Accuracy": Cell(accuracy, measure=Measure("accuracy", "patch"), note=note),
             "#Epochs": _epochs(epochs),
-        }  # fmt: skip
-        words = ("Resnet50" if network == "resnet" else "VGG16", pretrained, patches)
-        if scale is not PAPER:
-            words = (scale.networks[network], pretrained, patches)
+        }
+        words = (scale.networks[network], pretrained, patches)
         made.append(Row(key, words, cells, scale.recipe(settings),
                         key in scale.mandatory, scale.patch))  # fmt: skip
     return Table(
@@ -164,7 +162,10 @@ def _image_row(
         "patch_set": patches.lower(),
         "trains": "top",
     }
-    recipe = scale.recipe(settings, _start(scale, network, patches), readers=("plain", "flips"))
+    recipe = scale.recipe(
+        settings, _start(scale, network, patches), readers=("plain", "flips"),
+        fitted=key == PAIRS[1],  # one model with operating points and probabilities
+    )  # fmt: skip
     cells = {
         "AUC": Cell(auc, measure=Measure("auc", "image")),
         "A-AUC": Cell(augmented, measure=Measure("auc", "image", reader="flips"),
@@ -245,10 +246,7 @@ def transfer_rows(scale: Scale) -> tuple[Row, ...]:
 
 def _tuned(scale: Scale, patients: str, images: str, name: str, start: str, auc: str) -> Row:
     network, top = name.split("-")
-    settings = {
-        "trains": "tune",
-        "architecture": f"{scale.networks[network]} + {_TOPS[top]}",
-    }
+    settings = {"trains": "tune", "architecture": f"{scale.networks[network]} + {_TOPS[top]}"}
     if patients != "72":
         settings["patients"] = patients
     key = f"table4-{patients}-{name}"
@@ -289,7 +287,7 @@ def panel(
     }  # fmt: skip
     settings = {"flips": "true"} | ({"most": str(most)} if most else {})
     recipe = Recipe("panel", "", settings, (data,), split, members=members, readers=("flips",),
-                    rates=rates)  # fmt: skip
+                    rates=rates, fitted=scale is PAPER)  # fmt: skip
     return Row(key, words, cells, recipe, key in scale.mandatory,
                Cost(0, f"after its {len(members)} models"))  # fmt: skip
 

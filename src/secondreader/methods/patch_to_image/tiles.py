@@ -13,7 +13,7 @@ from secondreader.methods.patch_to_image.network import STRIDE
 __all__ = ["HALO", "by_tiles"]
 
 HALO = 256
-"""Pixels round a place that its features see at most: half of ResNet50's 483, in whole places."""
+"""Pixels round a place that its features may see: more than half of ResNet50's 427, in whole places."""
 
 
 def by_tiles(features: Callable[[Tensor], Tensor], image: Tensor, tile: int) -> Tensor:
