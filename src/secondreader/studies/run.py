@@ -266,7 +266,7 @@ def _value(study: Study, row: Row, metrics: Metrics, data: Data) -> dict[str, An
 def _differs(study: Study, recipe: Recipe, metrics: Metrics, data: Data) -> list[str]:
     """Say how the data differ from the paper's."""
     told = []
-    if set(data.names) != set(recipe.data):
+    if not set(recipe.data) <= set(data.names):
         told.append(
             f"data: the paper's row is of {', '.join(recipe.data)}, here {', '.join(data.names)}"
         )
@@ -274,7 +274,7 @@ def _differs(study: Study, recipe: Recipe, metrics: Metrics, data: Data) -> list
         size = f"{given['images']} images of {given['patients']} patients"
         paper = study.data.get(str(given["name"]))
         told.append(f"measured on {size} of {given['name']}, {metrics.split}"
-                    + (f"; the paper: {paper}" if paper else ""))  # fmt: skip
+                    + (f"; the paper: {paper}" if paper and not study.elsewhere else ""))  # fmt: skip
     return told
 
 
