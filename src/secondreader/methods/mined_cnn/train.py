@@ -54,12 +54,10 @@ def train(
         If there is no calcification, or training fails.
     """
     with bar("preparing images", hardware) as progress:
-        own, held = (
-            data(
-                images, config, makers=config.makers, negatives=config.negatives, progress=progress
-            )
-            for images in (train, val)
+        own = data(
+            train, config, makers=config.makers, negatives=config.negatives, progress=progress
         )
+        held = data(val, config, makers=config.makers, progress=progress)
     if config.detector == "cascade":
         nodes = boosted(own, config, run_dir / "stages" / "cascade", hardware)
         weights = cascade_arrays(nodes, "cascade.")
