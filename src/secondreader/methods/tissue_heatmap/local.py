@@ -7,19 +7,22 @@ An et al. (2018), section 3, "Aggregated local results" and "Pixel-wise saliency
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
+from secondreader.learning.folding import folded
 from secondreader.learning.patches import cut
 from secondreader.methods.tissue_heatmap.config import Config
 from secondreader.methods.tissue_heatmap.network import Tissue
 
-__all__ = ["answers", "entropy", "frozen", "inside", "middles", "saliency", "seen"]
+__all__ = ["answers", "entropy", "inside", "middles", "quick", "saliency", "seen"]
 
-_ROWS = 16  # places of a strip
-_HALO = 160  # pixels beyond which nothing changes an answer: the receptive field's radius and more
+_ROWS = 32  # places of a strip
+_HALO = 96  # pixels beyond which nothing changes an answer: the receptive field reaches 78
 _AT_ONCE = 16
 
 
@@ -121,9 +124,8 @@ def saliency(
     return padded[: prepared.shape[0], : prepared.shape[1]]
 
 
-def frozen(network: nn.Module) -> nn.Module:
-    """Return a network that reads and does not learn."""
-    network.eval()
-    for parameter in network.parameters():
-        parameter.requires_grad_(False)
-    return network
+def quick(network: Tissue) -> Tissue:
+    """Return a copy that reads and does not learn: the same to rounding, in half the time."""
+    read = copy.deepcopy(network).eval()
+    read.features = folded(read.features)
+    return read.requires_grad_(False)

@@ -42,7 +42,7 @@ class Tissue(nn.Module):
                 ]
             layers.append(nn.MaxPool2d(2))
             before = after
-        self.features = nn.Sequential(*layers)
+        self.features: nn.Module = nn.Sequential(*layers)
         self.present = nn.Conv2d(before, 1, 1)
         cell = 2 ** len(widths)
         self.window, self.step = patch // cell, stride // cell

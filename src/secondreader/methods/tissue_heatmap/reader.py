@@ -27,9 +27,9 @@ from secondreader.methods.tissue_heatmap.config import NAME, Config
 from secondreader.methods.tissue_heatmap.data import places_of, shrunk
 from secondreader.methods.tissue_heatmap.local import (
     answers,
-    frozen,
     inside,
     middles,
+    quick,
     saliency,
 )
 from secondreader.methods.tissue_heatmap.network import (
@@ -65,8 +65,7 @@ class TissueHeatmap:
         image: Aggregated | None = None,
         heatmap: HeatmapNet | None = None,
     ) -> None:
-        frozen(tissue)
-        self.config, self.tissue = config, tissue
+        self.config, self.tissue = config, quick(tissue)
         self.image = None if image is None else image.eval()
         self.heatmap = None if heatmap is None else heatmap.eval()
 

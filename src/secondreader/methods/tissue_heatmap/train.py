@@ -28,7 +28,7 @@ from secondreader.methods.tissue_heatmap.data import (
     patches,
     ready,
 )
-from secondreader.methods.tissue_heatmap.local import answers, seen
+from secondreader.methods.tissue_heatmap.local import answers, quick, seen
 from secondreader.methods.tissue_heatmap.network import HeatmapNet, Pair, Tissue
 from secondreader.methods.tissue_heatmap.views import Pairs, pairs, together
 from secondreader.methods.tissue_heatmap.whole import (
@@ -165,10 +165,10 @@ def _tissue_figures(
 def _one_view(
     network: Tissue, images: Prepared, config: Config, folder: Path, hardware: Hardware
 ) -> Told:
-    network.to(device(hardware)).eval()
+    reader = quick(network).to(device(hardware))
 
     def asked(index: int) -> np.ndarray:
-        return answers(network, np.asarray(images.pixels(index)), config)
+        return answers(reader, np.asarray(images.pixels(index)), config)
 
     return told(images, asked, config, folder, hardware)
 
@@ -224,10 +224,11 @@ def _pair_figures(network: nn.Module, batches: list[Batch], config: Config) -> M
 def _two_views(network: Pair, own: Pairs, config: Config, folder: Path, hardware: Hardware) -> Told:
     """Ask about every image with its other view beside it, where it has one."""
     network.to(device(hardware)).eval()
+    reader = quick(network.tissue)
 
     @lru_cache(maxsize=4)  # the views of a breast lie side by side
     def looked(index: int) -> Tensor:
-        return seen(network.tissue, np.asarray(own.images.pixels(index)), config)
+        return seen(reader, np.asarray(own.images.pixels(index)), config)
 
     def asked(index: int) -> np.ndarray:
         other = int(own.other[index])

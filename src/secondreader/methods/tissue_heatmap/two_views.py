@@ -33,6 +33,7 @@ class TwoViews(TissueHeatmap):
     ) -> None:
         super().__init__(config, pair.tissue, image, heatmap)
         self.pair = pair.eval()
+        self.pair.tissue = self.tissue
 
     def read_exam(self, images: Sequence[Mammogram]) -> tuple[ImageReading, ...]:
         """Read the images of an exam, each beside the other view of its breast if that is there."""
