@@ -61,7 +61,7 @@ def train_maps(
         partial(own.batch, count=config.fit.batch, config=config),
         partial(_figures, batches=fixed, config=config),
         config.fit,
-        figure="auc",
+        figure="minus_loss",
         run_dir=run_dir,
         stage="proposals",
         seed=config.seed,
@@ -207,10 +207,11 @@ def middle(batch: Batch, config: Config) -> dict[str, Any]:
 
 
 def _figures(network: nn.Module, batches: list[Batch], config: Config) -> Mapping[str, float]:
-    """Return how often a calcification stands out of a whole patch without any.
+    """Return the loss, which the best step is chosen by, and how calcifications stand out.
 
-    The strongest pixel within half a millimetre of each calcification pixel against the strongest of
-    each normal patch: what a proposal's recall at a rate of false alarms depends on.
+    The area under the curve is of the strongest pixel within half a millimetre of each calcification
+    against the strongest of each normal patch. It is only logged: it jumps from step to step with a
+    few bright vessels, and chose networks that had hardly begun to learn.
     """
     found, empty, losses = [], [], []
     where = next(network.parameters()).device
@@ -232,10 +233,9 @@ def _figures(network: nn.Module, batches: list[Batch], config: Config) -> Mappin
         losses.append(
             float(objective(image, drawn, batch["truth"], batch["known"], config).detach())
         )
-    return {
-        "auc": auc_of(found, torch.cat(empty).numpy()),
-        "validation_loss": float(np.mean(losses)),
-    }
+    loss = float(np.mean(losses))
+    area = auc_of(found, torch.cat(empty).numpy())
+    return {"minus_loss": -loss, "validation_loss": loss, "auc": area}
 
 
 def _picture(network: nn.Module, batch: Batch, config: Config) -> np.ndarray:
