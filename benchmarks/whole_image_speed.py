@@ -1,4 +1,4 @@
-"""How fast whole images are read: python benchmarks/whole_image_speed.py [--patches RUN --images RUN --data NAME=ROOT] [-o FILE.json]
+"""How fast whole images are read: python benchmarks/whole_image_speed.py [--patches RUN --images RUN --data NAME=ROOT] -o FILE.json
 
 Every named patch classifier on 1152 x 896, folded and channels last, in float32 and bfloat16: operations
 of direct convolution a second beside those of a matrix product in the same precision on this machine, and
@@ -6,8 +6,8 @@ layer by layer beside the roofline. Reading in one pass of convolution beside ov
 features are equal, and beside the textbook way, patches slid at stride 32, whose borders differ. Images a
 second in training; native size, read and trained with gradient checkpointing in a process of its own, so
 that its peak of memory is its own. With trained runs also the difference in AUC that slid crops (--patches)
-and bfloat16 (--images) make on images of a data set. Fractions are of processor seconds on one thread, so that
-what else runs on the machine does not count; seconds of an image are the wall's, the shortest of a few.
+and bfloat16 (--images) make on images of a data set. Seconds are the processor's on one thread, the shortest of
+a few, so that what else runs on the machine counts little. `--part` measures one part again; the others stay.
 """
 
 from __future__ import annotations
@@ -48,8 +48,9 @@ from secondreader.scoring import choose
 from secondreader.sources import load_all
 
 SIZE, NATIVE, PATCH = (1152, 896), (4096, 3328), 224
-NAMED = ("resnet50", "vgg16", "vgg16_bn", "resnet_small", "vgg_small_bn")
+NAMED = ("resnet50", "vgg16", "resnet_small")
 TOP = " + 256x1 + 128x1"
+SHARE = "of the matrix product's rate"
 
 
 def quick(name: str, window: int = PATCH // STRIDE) -> PatchClassifier:
@@ -66,21 +67,23 @@ def noise(size: tuple[int, int], count: int = 1) -> Tensor:
     return made.contiguous(memory_format=torch.channels_last)
 
 
-def one_pass(name: str, rate: dict[str, float]) -> dict:
-    """Return seconds of an image, the fraction of a matrix product's rate, and the layers."""
+def one_pass(name: str) -> dict:
+    """Return seconds of an image, the fraction of a matrix product's rate beside it, and the layers."""
+    rate = rates(time.process_time)
     told: dict = {"parameters": sum(p.numel() for p in PatchClassifier(name).parameters())}
     for kind in (torch.float32, torch.bfloat16):
         features = copy.deepcopy(quick(name).features).to(kind)
         image = noise(SIZE).to(kind)
         each = layers(features, image, rate, time.process_time)
-        took = best(lambda f=features, i=image: f(i), 3, time.process_time)
+        took = best(lambda f=features, i=image: f(i), 2, time.process_time)
         operations = 1e9 * sum(layer["giga-operations"] for layer in each)
         own = rate[str(kind).removeprefix("torch.")]
         lost = sorted(each, key=lambda layer: layer["floor"] - layer["seconds"])
         told[str(kind).removeprefix("torch.")] = {
             "processor seconds": took,
             "giga-operations": operations / 1e9,
-            "of the matrix product's rate": operations / took / own,
+            SHARE: operations / took / own,
+            "matrix product, GFLOP/s": own / 1e9,
             "roofline, seconds": sum(layer["floor"] for layer in each),
             "convolutions alone, seconds": sum(layer["seconds"] for layer in each),
             "layers that lose most": [
@@ -100,9 +103,8 @@ def slid(network: PatchClassifier, image: Tensor, size: int, at_once: int = 32) 
     """Return the classes' logits (5, rows, cols) of patches slid over (1, 1, h, w) at stride 32."""
     pixels = image[0, 0].numpy()
     rows, cols = (side // STRIDE for side in pixels.shape)
-    first = (
-        size // 2 - (network.window - 1) // 2 * STRIDE
-    )  # the patch that the place's window covers
+    # The patch that the window of a place covers.
+    first = size // 2 - (network.window - 1) // 2 * STRIDE
     middles = [(first + STRIDE * r, first + STRIDE * c) for r in range(rows) for c in range(cols)]
     found = []
     for low in range(0, len(middles), at_once):
@@ -152,8 +154,8 @@ def training(name: str, size: tuple[int, int], batch: int) -> dict:
     with torch.enable_grad():
         return {
             "image": list(size), "batch": batch,
-            "float32, images/s": batch / best(lambda: step(False), 1),
-            "bfloat16, images/s": batch / best(lambda: step(True), 1),
+            "float32, images/s": batch / best(lambda: step(False), 1, time.process_time),
+            "bfloat16, images/s": batch / best(lambda: step(True), 1, time.process_time),
         }  # fmt: skip
 
 
@@ -164,35 +166,37 @@ def image_network(name: str, size: tuple[int, int], saving: bool = False) -> Ima
     return made.to(memory_format=torch.channels_last)
 
 
-def native(name: str) -> dict:
-    """Return seconds and the peak of memory of reading and of a training step at native size."""
+def native_read() -> dict:
+    """Return processor seconds and the peak of memory of reading ResNet50's features at native size."""
+    network = quick("resnet50")
+    scaled = network.scaled(noise(NATIVE))
     told: dict = {"image": list(NATIVE), "idle, megabytes": peak()}
-    ways = {"read in tiles of 1024": 1024, "read at once": max(NATIVE)}
-    for way, tile in ways.items():  # the smaller first: a peak never falls
-        told[f"{way}, seconds"] = read_natively(name, tile)
-        told[f"{way}, peak megabytes"] = peak()
-    network = image_network(name, NATIVE, saving=True).train()
+    with torch.inference_mode():
+        for way, tile in (("in tiles", 1024), ("at once", max(NATIVE))):  # a peak never falls
+            begun = time.process_time()
+            by_tiles(network.features, scaled, tile)
+            told[f"{way}, processor seconds"] = time.process_time() - begun
+            told[f"{way}, peak megabytes"] = peak()
+    return told
+
+
+def native_train() -> dict:
+    """Return processor seconds and the peak of memory of a training step at native size."""
+    network = image_network("resnet50", NATIVE, saving=True).train()
     given = {"image": noise(NATIVE), "label": torch.tensor([[1.0, 1.0]])}
-    begun = time.perf_counter()
+    told: dict = {"image": list(NATIVE), "idle, megabytes": peak()}
+    begun = time.process_time()
     with torch.autocast("cpu", torch.bfloat16):
         loss = _image_loss(network, given)
     loss.backward()
-    told["training step of one image, bfloat16, seconds"] = time.perf_counter() - begun
-    told["training, peak megabytes"] = peak()
+    told["processor seconds"] = time.process_time() - begun
+    told["peak megabytes"] = peak()
     return told
 
 
 def peak() -> int:
     """Return the most megabytes that this process has held."""
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-
-
-@torch.inference_mode()
-def read_natively(name: str, tile: int) -> float:
-    """Return seconds of the features of one image."""
-    network = quick(name)
-    scaled = network.scaled(noise(NATIVE))
-    return best(lambda: by_tiles(network.features, scaled, tile), 1)
 
 
 def areas(name: str, scores: dict[str, list[float]], truth: list[bool], who: list[str]) -> dict:
@@ -265,109 +269,115 @@ def folder(run: Path) -> Path:
     return run / "model" if (run / "model").is_dir() else run
 
 
+def machine() -> dict:
+    """Return what one core of this machine does."""
+    rate = rates(time.process_time)
+    return {
+        "GFLOP/s float32": rate["float32"] / 1e9,
+        "GFLOP/s bfloat16": rate["bfloat16"] / 1e9,
+        "GB/s": rate["bytes"] / 1e9,
+    }
+
+
+def alone(part: str, *words: str) -> dict:
+    """Return what a part tells in a process of its own, so that its peak of memory is its own."""
+    command = [sys.executable, __file__, "--alone", part, *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
 def main() -> None:
-    """Time everything."""
+    """Time what is asked; each part is written as soon as it is measured."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--part", action="append", help="Of the parts; all if not told.")
     parser.add_argument("--patches", type=Path, help="A trained run of a patch classifier.")
     parser.add_argument("--images", type=Path, help="A trained run of a whole-image classifier.")
     parser.add_argument("--data", help="NAME=ROOT, for runs.")
     parser.add_argument("--split", default="official")
     parser.add_argument("--count", type=int, default=100, help="Test images at most.")
-    parser.add_argument("--native-alone", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("-o", "--out", type=Path)
+    parser.add_argument("--alone", help=argparse.SUPPRESS)
+    parser.add_argument("-o", "--out", type=Path, required="--alone" not in sys.argv)
     asked = parser.parse_args()
-    if asked.native_alone:
-        print(json.dumps(native("resnet50")))
+    torch.set_num_threads(1)
+    if asked.alone:
+        print(json.dumps({"read": native_read, "train": native_train}[asked.alone]()))
         return
-    every = torch.get_num_threads()
-    with torch.inference_mode():
-        seconds = {name: best(lambda n=quick(name): n(noise(SIZE)), 2) for name in NAMED}
-        torch.set_num_threads(1)
-        rate = rates(time.process_time)
-        told: dict = {
-            "machine": {
-                "GFLOP/s float32": rate["float32"] / 1e9,
-                "GFLOP/s bfloat16": rate["bfloat16"] / 1e9,
-                "GB/s": rate["bytes"] / 1e9,
-                "threads": 1,
-            },
-            f"seconds of an image, {every} threads": seconds,
-            "networks": {name: one_pass(name, rate) for name in NAMED},
-            "beside sliding": {
-                "resnet50": beside_sliding("resnet50", SIZE, PATCH),
-                "resnet_small": beside_sliding("resnet_small", (576, 448), 128),
-            },
-        }
-        told["matrix product after, GFLOP/s float32"] = rates(time.process_time)["float32"] / 1e9
-        torch.set_num_threads(every)
-    told["training"] = {
-        "resnet50": training("resnet50", SIZE, 2),
-        "vgg16": training("vgg16", SIZE, 2),
-        "resnet_small": training("resnet_small", (576, 448), 8),
+    parts = {
+        "machine": machine,
+        **{name: lambda n=name: one_pass(n) for name in NAMED},
+        "slid, resnet50": lambda: beside_sliding("resnet50", SIZE, PATCH),
+        "slid, resnet_small": lambda: beside_sliding("resnet_small", (576, 448), 128),
+        "training, resnet50": lambda: training("resnet50", SIZE, 2),
+        "training, resnet_small": lambda: training("resnet_small", (576, 448), 8),
+        "native, read": lambda: alone("read"),
+        "native, trained": lambda: alone("train"),
+        **({"auc, slid": lambda: by_crops(asked)} if asked.patches else {}),
+        **({"auc, bfloat16": lambda: by_halves(asked)} if asked.images else {}),
     }
-    command = [sys.executable, __file__, "--native-alone"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    told["native"] = json.loads(done.stdout)
-    with torch.inference_mode():
-        if asked.patches:
-            told["slid crops"] = by_crops(asked)
-        if asked.images:
-            told["bfloat16"] = by_halves(asked)
-    told["table"] = table(told)
-    text = json.dumps(told, indent=1)
-    print(text)
-    if asked.out:
-        asked.out.parent.mkdir(parents=True, exist_ok=True)
-        asked.out.write_text(text + "\n", encoding="utf-8")
+    if unknown := set(asked.part or ()) - set(parts):
+        parser.error(f"--part: got {min(unknown)!r}, expected one of {', '.join(parts)}")
+    told: dict = {}
+    if asked.out.is_file():
+        told = json.loads(asked.out.read_text(encoding="utf-8"))
+    asked.out.parent.mkdir(parents=True, exist_ok=True)
+    for name in asked.part or parts:
+        with torch.inference_mode(not name.startswith("training")):
+            told[name] = parts[name]()
+        told["table"] = table(told)
+        asked.out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        print(json.dumps({name: told[name]}, indent=1), flush=True)
 
 
 def table(told: dict) -> list[list[str]]:
-    """Return what a README shows."""
-    machine, native_size = told["machine"], told["native"]
-    rows = [
-        ["what", "measured"],
-        ["one core of this machine",
-         f"{machine['GFLOP/s float32']:.0f} GFLOP/s in float32, {machine['GFLOP/s bfloat16']:.0f} in "
-         f"bfloat16 (2048 x 2048 matrix product), {machine['GB/s']:.1f} GB/s"],
-    ]  # fmt: skip
-    (wall,) = [value for key, value in told.items() if key.startswith("seconds of an image")]
-    for name, own in told["networks"].items():
-        one, half = own["float32"], own["bfloat16"]
-        worst = one["layers that lose most"][0]
+    """Return what a README shows of the parts that are measured."""
+    rows = [["what, in processor seconds of one core", "measured"]]
+    if own := told.get("machine"):
         rows.append(
-            [f"{name}, {own['parameters'] / 1e6:.1f} million parameters, {SIZE[0]} x {SIZE[1]}, "
-             f"{one['giga-operations']:.0f} GFLOP",
-             f"{wall[name]:.2f} s; {one['of the matrix product' + chr(39) + 's rate']:.0%} of the matrix "
-             f"product's rate, bfloat16 "
-             f"{half['of the matrix product' + chr(39) + 's rate']:.0%}; most is lost in {worst['layer']}, "
-             f"{worst['ratio']:.1f} x its floor; not folded {own['not folded, channels first, in times of that']:.1f} x"]
+            ["this machine",
+             f"{own['GFLOP/s float32']:.0f} GFLOP/s in float32, {own['GFLOP/s bfloat16']:.0f} in bfloat16 "
+             f"(2048 x 2048 matrix product), {own['GB/s']:.1f} GB/s"]
         )  # fmt: skip
-    for name, own in told["beside sliding"].items():
+    for name in NAMED:
+        if own := told.get(name):
+            one, half = own["float32"], own["bfloat16"]
+            worst = one["layers that lose most"][0]
+            rows.append(
+                [f"{name}, {own['parameters'] / 1e6:.1f} million parameters, {SIZE[0]} x {SIZE[1]}, "
+                 f"{one['giga-operations']:.0f} GFLOP",
+                 f"{one['processor seconds']:.2f} s, {one[SHARE]:.0%} of the matrix product's rate; bfloat16 "
+                 f"{half['processor seconds']:.2f} s, {half[SHARE]:.0%}; most is lost in {worst['layer']}, "
+                 f"{worst['ratio']:.1f} x its floor; not folded {own['not folded, channels first, in times of that']:.1f} x"]
+            )  # fmt: skip
+    for name in ("resnet50", "resnet_small"):
+        if own := told.get(f"slid, {name}"):
+            rows.append(
+                [f"{name}, one pass beside patches of {own['patch']} slid at 32 over {own['image'][0]} x "
+                 f"{own['image'][1]}, weights as drawn",
+                 f"{own['slid, in times of one pass']:.0f} x faster; correlation of logits "
+                 f"{own['slid, correlation of logits']:.2f}; overlapping tiles differ by at most "
+                 f"{own['tiles, largest difference']:.1g} where features reach {own['of features as large as']:.2g}"]
+            )  # fmt: skip
+        if own := told.get(f"training, {name}"):
+            rows.append(
+                [f"{name}{TOP}, training, batch {own['batch']}, {own['image'][0]} x {own['image'][1]}",
+                 f"{own['float32, images/s']:.2f} images/s in float32, {own['bfloat16, images/s']:.2f} in bfloat16"]
+            )  # fmt: skip
+    if own := told.get("native, read"):
         rows.append(
-            [f"{name}, one pass beside patches of {own['patch']} slid at 32 over {own['image'][0]} x "
-             f"{own['image'][1]}",
-             f"{own['slid, in times of one pass']:.0f} x faster; correlation of logits "
-             f"{own['slid, correlation of logits']:.2f}; overlapping tiles differ by at most "
-             f"{own['tiles, largest difference']:.1g} of {own['of features as large as']:.2g}"]
+            [f"resnet50's features at native size, {NATIVE[0]} x {NATIVE[1]}",
+             f"at once {own['at once, processor seconds']:.0f} s, peak {own['at once, peak megabytes']} MB; in "
+             f"tiles of 1024 {own['in tiles, processor seconds']:.0f} s, {own['in tiles, peak megabytes']} MB"]
         )  # fmt: skip
-    for name, own in told["training"].items():
+    if own := told.get("native, trained"):
         rows.append(
-            [f"{name}{TOP}, training, batch {own['batch']}, {own['image'][0]} x {own['image'][1]}",
-             f"{own['float32, images/s']:.2f} images/s in float32, {own['bfloat16, images/s']:.2f} in bfloat16"]
+            ["a training step of one image there, checkpointed, bfloat16",
+             f"{own['processor seconds']:.0f} s, peak {own['peak megabytes']} MB"]
         )  # fmt: skip
-    rows += [
-        [f"resnet50 at native size, {NATIVE[0]} x {NATIVE[1]}",
-         f"read at once {native_size['read at once, seconds']:.1f} s, peak "
-         f"{native_size['read at once, peak megabytes']} MB; in tiles "
-         f"{native_size['read in tiles of 1024, seconds']:.1f} s, "
-         f"{native_size['read in tiles of 1024, peak megabytes']} MB"],
-        ["a training step there, one image, checkpointed, bfloat16",
-         f"{native_size['training step of one image, bfloat16, seconds']:.0f} s, peak "
-         f"{native_size['training, peak megabytes']} MB"],
-    ]  # fmt: skip
-    for key, ways in (("slid crops", ("one pass", "slid")), ("bfloat16", ("float32", "bfloat16"))):
-        if key in told:
-            own = told[key]
+    for part, ways in (
+        ("auc, slid", ("one pass", "slid")),
+        ("auc, bfloat16", ("float32", "bfloat16")),
+    ):
+        if own := told.get(part):
             rows.append(
                 [f"AUC of {own['images']} images, {own['scores']}",
                  "; ".join(f"{way} {shown(*own[f'AUC, {way}'])}" for way in ways)
