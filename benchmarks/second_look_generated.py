@@ -14,6 +14,7 @@ may be kept, of real films never.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from pathlib import Path
 
@@ -27,7 +28,6 @@ from secondreader.domain import Part
 from secondreader.evaluation.bootstrap import difference, draws, estimate, replicates
 from secondreader.evaluation.classification import score_statistic
 from secondreader.evaluation.units import positions
-from secondreader.learning.initial import initialise
 from secondreader.learning.model_folder import load_into, load_model_folder
 from secondreader.methods.second_look import generators
 from secondreader.methods.second_look.config import NAME, Config
@@ -54,7 +54,7 @@ def loaded(run: Path) -> tuple[Config, nn.Module, nn.ModuleDict | None]:
     if config.generator == "none":
         return config, network.eval(), None
     drawing = generators.built(config)
-    initialise(drawing, str(folder), prefix="generator.")
+    generators.take(drawing, folder)
     return config, network.eval(), drawing.eval()
 
 
@@ -112,7 +112,7 @@ def far(other: np.ndarray, real: np.ndarray, women: np.ndarray) -> dict[str, str
 
 
 def mistakes(logits: np.ndarray, labels: np.ndarray) -> dict[str, object]:
-    """Return what is answered, and what answering one class always would give."""
+    """Return what is answered, what one answer always would give, and the worst order of classes."""
     kinds = sorted(set(labels.tolist()))
     answers = logits.argmax(1)
     table = {
@@ -122,6 +122,11 @@ def mistakes(logits: np.ndarray, labels: np.ndarray) -> dict[str, object]:
     return {
         "answers by truth": table,
         "accuracy": float((answers == labels).mean()),
+        "classes in the worst order": min(
+            float((np.array(order)[answers] == labels).mean())
+            for order in itertools.permutations(range(len(CLASSES)))
+            if all(order[k] == k for k in range(len(CLASSES)) if k not in kinds)
+        ),
         "always one class": {CLASSES[k]: float((labels == k).mean()) for k in kinds},
     }
 

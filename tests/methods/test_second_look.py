@@ -17,6 +17,7 @@ from secondreader.domain import (
     Pathology,
     SecondReaderError,
 )
+from secondreader.learning.hardware import Hardware
 from secondreader.learning.model_folder import save_model
 from secondreader.methods.second_look import Config, load
 from secondreader.methods.second_look.data import Regions, class_of, moved
@@ -34,7 +35,7 @@ from secondreader.methods.second_look.network import CLASSES, classifier, mask_r
 from secondreader.methods.second_look.reader import SecondLook
 from secondreader.methods.second_look.regions_training import region_loss
 from secondreader.methods.second_look.windows import turned, window_places, windows
-from secondreader.methods.second_look.windows_training import _with_generated
+from secondreader.methods.second_look.windows_training import _with_generated, train_check
 
 SMALL = Config(
     init="none",
@@ -337,6 +338,36 @@ def test_a_batch_of_a_check_has_its_share_of_generated_patches(share, number):
     kinds = [int(name.split()[1]) % 3 for name in batch["where"][:number]]
     assert batch["label"][:number].tolist() == kinds
     assert set(batch["label"].tolist()) <= set(KINDS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["dcgan", "flow"])
+def test_a_check_trains_its_generators_once_and_another_takes_them(name, tmp_path):
+    short = {"steps": 4, "batch": 6, "validate_every": 2}
+    config = SMALL.model_copy(
+        update={
+            "trains": "check", "generator": name, "window": 32, "noise": 8, "flow_width": 8,
+            "flow_steps": 2, "generated": 300, "gan_patches": 30, "validation_patches": 64,
+            **{k: getattr(SMALL, k).model_copy(update=short) for k in ("dcgan", "flow", "check")},
+        }
+    )  # fmt: skip
+    own = Images([FLAT] * 3, TWO)
+    quiet = Hardware("cpu", precision="fp32", threads=1, progress=False)
+    made = train_check(own, own, config, tmp_path / "a", quiet)
+    weights = {f"{part}.{k}": v for part, net in made.items() for k, v in net.state_dict().items()}
+    save_model(tmp_path / "a/model", method="second_look", config=config, weights=weights)
+    assert len(list((tmp_path / "a/generated").glob("*.npy"))) == 3
+    assert list((tmp_path / "a/stages").glob(f"{name}-*/pictures/*.png"))
+    more = config.model_copy(update={"init": str(tmp_path / "a"), "generated_share": 0.5})
+    again = train_check(own, own, more, tmp_path / "b", quiet)
+    for key, value in made["generator"].state_dict().items():
+        assert torch.equal(again["generator"].state_dict()[key], value)
+    assert not list((tmp_path / "b/stages").glob(f"{name}-*"))
+    files = [(tmp_path / run / "generated/000001.npy").read_bytes() for run in "ab"]
+    assert files[0] == files[1]
+    wider = more.model_copy(update={"flow_width": 16, "noise": 16})
+    with pytest.raises(SecondReaderError, match=r"generator\."):
+        train_check(own, own, wider, tmp_path / "c", quiet)
 
 
 # ------------------------------------------------------------------------------ figures

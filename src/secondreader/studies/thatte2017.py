@@ -135,7 +135,7 @@ _PATCHES = Table(
     (
         _patches("patches-40k", 40_000, "0.125"),
         _patches("patches-200k", 200_000, "0.0625"),
-        _patches("patches-400k", 400_000, "0.0625"),
+        _patches("patches-400k", 400_000, "0.03125"),
         _patches("patches-1200k", 1_200_000, "0.03125"),
         _shrunk("shrunk", "the image at 256 x 256, from the weights of 400,000 patches",
                 "patches-400k"),

@@ -20,16 +20,16 @@ from secondreader.domain import SecondReaderError
 from secondreader.learning.cost import Cost, step_cost
 from secondreader.learning.fit import Batch, fit
 from secondreader.learning.hardware import Hardware, device
-from secondreader.learning.initial import initialise
 from secondreader.learning.kept import kept_arrays
+from secondreader.learning.model_folder import load_into, load_model_folder
 from secondreader.learning.sampling import generator
 from secondreader.learning.watching import bar
-from secondreader.methods.second_look.config import Config
+from secondreader.methods.second_look.config import NAME, Config
 from secondreader.methods.second_look.flow import Flow, flow_loss
 from secondreader.methods.second_look.gan import Dcgan, dcgan_loss
 from secondreader.methods.second_look.windows import Windows
 
-__all__ = ["KINDS", "built", "cost", "drawn", "patches", "trained"]
+__all__ = ["KINDS", "built", "cost", "drawn", "patches", "take", "trained"]
 
 KINDS = (0, 1, 2)
 """The classes that are drawn: nothing, malignant, benign. The paper does not name its three."""
@@ -57,7 +57,7 @@ def trained(
     torch.manual_seed(config.seed)
     networks = built(config)
     if config.init != "none":
-        initialise(networks, config.init, prefix="generator.")
+        take(networks, Path(config.init))
         return networks
     if lacking := [kind for kind in KINDS if kind not in own.drawn or kind not in held.drawn]:
         raise SecondReaderError(
@@ -81,6 +81,19 @@ def trained(
             pictures=partial(_picture, name=name, config=config),
         )
     return networks
+
+
+def take(networks: nn.ModuleDict, run: Path) -> None:
+    """Put the generators of a run or a model folder in.
+
+    Raises
+    ------
+    SecondReaderError
+        If it holds none, or others than these.
+    """
+    folder = run / "model" if (run / "model").is_dir() else run
+    _, weights = load_model_folder(folder, NAME, Config)
+    load_into(networks, weights, "generator.")
 
 
 def _batch(step: int, own: Windows, kinds: tuple[int, ...], count: int, config: Config) -> Batch:
