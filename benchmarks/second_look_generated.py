@@ -30,7 +30,7 @@ from secondreader.evaluation.classification import score_statistic
 from secondreader.evaluation.units import positions
 from secondreader.learning.model_folder import load_into, load_model_folder
 from secondreader.methods.second_look import generators
-from secondreader.methods.second_look.config import NAME, Config
+from secondreader.methods.second_look.config import GENERATED, NAME, Config
 from secondreader.methods.second_look.data import ready
 from secondreader.methods.second_look.distances import frechet, kernel
 from secondreader.methods.second_look.figures import class_replicates
@@ -39,7 +39,7 @@ from secondreader.methods.second_look.windows import Windows, windows
 from secondreader.sources import images_of, load_all
 
 AT_ONCE = 256
-GENERATED = 1000  # of each class
+DRAWN = 1000  # generated patches of each class
 MOST_REAL = 1500  # of each class, for distances
 DRAWS = 200  # of patients, for distances
 COLUMNS = 8
@@ -154,7 +154,7 @@ def main() -> None:
     women = np.array([test.images.records[i].patient_id for i in test.where[:, 0]])
     runs = {run.resolve().name: loaded(run) for run in asked.runs}
     drawn = {
-        name: {k: generators.drawn(made, k, GENERATED, 10**6 + k, own) for k in generators.KINDS}
+        name: {k: generators.drawn(made, k, DRAWN, 10**6 + k, own) for k in GENERATED}
         for name, (own, _, made) in runs.items()
         if made is not None and own.generated_share == 1
     }
@@ -164,7 +164,7 @@ def main() -> None:
         "data": [s.partition("=")[0] + "=" + (s.partition("=")[2] if s.startswith("phantom") else "ROOT")
                  for s in asked.data],
         "split": asked.split,
-        "windows": {CLASSES[k]: int((test.label == k).sum()) for k in generators.KINDS},
+        "windows": {CLASSES[k]: int((test.label == k).sum()) for k in GENERATED},
         "women": len(set(women.tolist())),
         "checks": checked({**real, **runs}, every, test.label, women, asked.resamples),
         "explained": explained({**real, **runs}, every, test.label),
@@ -235,12 +235,12 @@ def distances(
     """Return both distances of each generator's classes, beside those of real training patches."""
     rows = [["patches", "class", "Frechet", "kernel"]]
     rng = np.random.default_rng(0)
-    for kind in generators.KINDS:
+    for kind in GENERATED:
         own = rng.permutation(np.flatnonzero(labels == kind))[:MOST_REAL]
         real, whose = through(network, every[own]), women[own]
         if kind not in train.drawn or len(own) < 2:
             continue
-        held = pixels(train, rng.permutation(train.drawn[kind])[:GENERATED], config)
+        held = pixels(train, rng.permutation(train.drawn[kind])[:DRAWN], config)
         clouds = {"real, of the training part": held}
         clouds |= {name: images[kind].astype(np.float32) / 255 for name, images in drawn.items()}
         for name, images in clouds.items():
@@ -253,7 +253,7 @@ def picture(every: np.ndarray, labels: np.ndarray, drawn: dict) -> Image.Image:
     """Return real patches of each class, a row, and below them what each generator draws of it."""
     rows = []
     rng = np.random.default_rng(1)
-    for kind in generators.KINDS:
+    for kind in GENERATED:
         own = rng.permutation(np.flatnonzero(labels == kind))[:COLUMNS]
         real = np.zeros((COLUMNS, *every.shape[1:]), np.float32)
         real[: len(own)] = every[own]

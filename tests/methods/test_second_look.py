@@ -20,6 +20,7 @@ from secondreader.domain import (
 from secondreader.learning.hardware import Hardware
 from secondreader.learning.model_folder import save_model
 from secondreader.methods.second_look import Config, load
+from secondreader.methods.second_look.config import GENERATED
 from secondreader.methods.second_look.data import Regions, class_of, moved
 from secondreader.methods.second_look.figures import called, class_figures
 from secondreader.methods.second_look.flow import Flow, flow_loss
@@ -30,7 +31,7 @@ from secondreader.methods.second_look.gan import (
     discriminator,
     generator,
 )
-from secondreader.methods.second_look.generators import KINDS, built, drawn
+from secondreader.methods.second_look.generators import built, drawn
 from secondreader.methods.second_look.network import CLASSES, classifier, mask_rcnn
 from secondreader.methods.second_look.reader import SecondLook
 from secondreader.methods.second_look.regions_training import region_loss
@@ -260,6 +261,16 @@ def test_so_many_patches_are_drawn_from_half_with_a_lesion_always_the_same():
     assert sum(every.counts().values()) == 8 * len(every.label)
 
 
+def test_windows_show_as_much_of_a_larger_image_and_are_sized_once():
+    config = Config(size=(640, 512), cut_from=(320, 256), window=64)
+    assert (config.sized().size, config.sized().window) == ((640, 512), 128)
+    votes = config.model_copy(update={"trains": "votes"}).sized()
+    assert (votes.size, votes.window) == ((320, 256), 64)
+    for own in (config.sized(), votes, Config().sized()):
+        assert own.sized() == own
+    assert (Config().sized().size, Config().sized().window) == ((1024, 1024), 256)
+
+
 def test_half_the_stride_is_four_times_the_windows():
     fine = SMALL.model_copy(update={"stride": 0.25, "cut_from": (256, 192)}).sized()
     coarse, close = (window_places(FLAT, c, reading=False) for c in (SMALL, fine))
@@ -337,7 +348,7 @@ def test_a_batch_of_a_check_has_its_share_of_generated_patches(share, number):
     assert white.sum() == number and len(batch["label"]) == 12
     kinds = [int(name.split()[1]) % 3 for name in batch["where"][:number]]
     assert batch["label"][:number].tolist() == kinds
-    assert set(batch["label"].tolist()) <= set(KINDS)
+    assert set(batch["label"].tolist()) <= set(GENERATED)
 
 
 @pytest.mark.slow

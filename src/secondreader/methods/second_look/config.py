@@ -16,9 +16,11 @@ from secondreader.domain import Kind
 from secondreader.learning.augment import AugmentSettings
 from secondreader.learning.fit import FitSettings
 
-__all__ = ["NAME", "SHRUNK", "Config"]
+__all__ = ["GENERATED", "NAME", "SHRUNK", "Config"]
 
 NAME = "second_look"
+GENERATED = (0, 1, 2)
+"""The classes that are generated: nothing, malignant, benign. The paper does not name its three."""
 SHRUNK = (256, 256)
 """Rows, cols of a whole image, shrunk ("Convnets, Patches and Transfer")."""
 
@@ -99,9 +101,10 @@ class Config(BaseModel):
     validation_patches: int = Field(default=640, gt=4)  # ours
 
     def sized(self) -> Config:
-        """Return it with the size of what it is trained on as its `size`."""
-        size = {"votes": self.cut_from, "check": self.cut_from, "shrunk": SHRUNK}
-        return self.model_copy(update={"size": size.get(self.trains, self.size)})
+        """Return it with the size of what it is trained on as its `size`; windows show as much."""
+        size = {"regions": self.size, "shrunk": SHRUNK}.get(self.trains, self.cut_from)
+        window = max(round(self.window * size[0] / self.cut_from[0] / 32), 1) * 32
+        return self.model_copy(update={"size": size, "cut_from": size, "window": window})
 
     def step(self, *, reading: bool = True) -> int:
         """Return the pixels from window to window."""

@@ -24,15 +24,13 @@ from secondreader.learning.kept import kept_arrays
 from secondreader.learning.model_folder import load_into, load_model_folder
 from secondreader.learning.sampling import generator
 from secondreader.learning.watching import bar
-from secondreader.methods.second_look.config import NAME, Config
+from secondreader.methods.second_look.config import GENERATED, NAME, Config
 from secondreader.methods.second_look.flow import Flow, flow_loss
 from secondreader.methods.second_look.gan import Dcgan, dcgan_loss
 from secondreader.methods.second_look.windows import Windows
 
-__all__ = ["KINDS", "built", "cost", "drawn", "patches", "take", "trained"]
+__all__ = ["built", "cost", "drawn", "patches", "take", "trained"]
 
-KINDS = (0, 1, 2)
-"""The classes that are drawn: nothing, malignant, benign. The paper does not name its three."""
 _CHUNK = 100  # patches of a file
 _SHOWN = 6  # patches each way of a picture
 
@@ -40,8 +38,8 @@ _SHOWN = 6  # patches each way of a picture
 def built(config: Config) -> nn.ModuleDict:
     """Return the generators as they are drawn at random: a DCGAN a class, or one for all."""
     if config.generator == "flow":
-        return nn.ModuleDict({"all": Flow(config.window, len(KINDS), config.flow_width)})
-    return nn.ModuleDict({str(k): Dcgan(config.window, config.noise) for k in KINDS})
+        return nn.ModuleDict({"all": Flow(config.window, len(GENERATED), config.flow_width)})
+    return nn.ModuleDict({str(k): Dcgan(config.window, config.noise) for k in GENERATED})
 
 
 def trained(
@@ -59,13 +57,13 @@ def trained(
     if config.init != "none":
         take(networks, Path(config.init))
         return networks
-    if lacking := [kind for kind in KINDS if kind not in own.drawn or kind not in held.drawn]:
+    if lacking := [kind for kind in GENERATED if kind not in own.drawn or kind not in held.drawn]:
         raise SecondReaderError(
-            f"generators: got no patch of class {lacking[0]}, expected some of {KINDS} to train and "
+            f"generators: got no patch of class {lacking[0]}, expected some of {GENERATED} to train and "
             "to validate with; give more data"
         )
     for name, network in networks.items():
-        kinds = KINDS if name == "all" else (int(name),)
+        kinds = GENERATED if name == "all" else (int(name),)
         settings = config.flow if name == "all" else config.dcgan
         fit(
             network,
@@ -116,7 +114,7 @@ def _steps(network: nn.Module) -> Mapping[str, float]:
 
 def _fixed(held: Windows, config: Config) -> list[Batch]:
     batches = range(-(-config.validation_patches // 64))
-    return [_batch(step, held, KINDS, 64, config) for step in batches]
+    return [_batch(step, held, GENERATED, 64, config) for step in batches]
 
 
 def _flow_figures(network: nn.Module, fixed: list[Batch]) -> Mapping[str, float]:
@@ -132,7 +130,7 @@ def _flow_figures(network: nn.Module, fixed: list[Batch]) -> Mapping[str, float]
 
 def _picture(network: nn.Module, name: str, config: Config) -> np.ndarray:
     """Return a picture of drawn patches, a row a class where there are several."""
-    kinds = np.repeat(KINDS, _SHOWN) if name == "all" else np.repeat(int(name), _SHOWN**2)
+    kinds = np.repeat(GENERATED, _SHOWN) if name == "all" else np.repeat(int(name), _SHOWN**2)
     shown = _draw(network, kinds, 0, config)
     rows = shown.reshape(-1, _SHOWN, *shown.shape[1:])
     return np.concatenate([np.concatenate(list(row), 1) for row in rows], 0)
@@ -163,8 +161,8 @@ def patches(
     networks: nn.ModuleDict, config: Config, run_dir: Path, hardware: Hardware
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the generated patches of a run, drawn once: (n, side, side) uint8, classes (n,) int64."""
-    files = max(round(config.generated / _CHUNK), len(KINDS))
-    kinds = np.resize(KINDS, files)
+    files = max(round(config.generated / _CHUNK), len(GENERATED))
+    kinds = np.resize(GENERATED, files)
     networks.to(device(hardware)).eval()
 
     def make(file: int) -> np.ndarray:
@@ -182,7 +180,7 @@ def cost(config: Config, hardware: Hardware) -> tuple[Cost, ...]:
         settings = config.flow if name == "all" else config.dcgan
         loss = _flow_loss if name == "all" else _dcgan_loss
         image = torch.rand((settings.batch, 1, config.window, config.window))
-        batch = {"image": image, "label": torch.arange(settings.batch) % len(KINDS)}
+        batch = {"image": image, "label": torch.arange(settings.batch) % len(GENERATED)}
         stage = f"{config.generator}-{name}"
         told.append(step_cost(stage, network, loss, batch, settings.steps, hardware))
     return tuple(told)

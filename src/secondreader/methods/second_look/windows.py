@@ -12,7 +12,7 @@ from secondreader.learning.fit import Batch
 from secondreader.learning.patches import cut_out, names
 from secondreader.learning.prepared import Prepared
 from secondreader.learning.sampling import generator
-from secondreader.methods.second_look.config import Config
+from secondreader.methods.second_look.config import GENERATED, Config
 from secondreader.methods.second_look.data import class_of, drawn
 
 __all__ = ["Windows", "held", "turned", "window_places", "windows"]
@@ -97,7 +97,8 @@ def windows(
 
     A window is a lesion's if it holds `covered` of it, or is itself so far covered by it; of several
     the most severe counts. A window that holds less of one, or any of unknown pathology, is neither
-    a lesion's nor free of one, and left out.
+    a lesion's nor free of one, and left out; where generators are checked, so are other classes than
+    theirs.
 
     Parameters
     ----------
@@ -117,6 +118,8 @@ def windows(
         places = window_places(pixels, config, reading=reading)
         kinds, unsure = _classes(own, index, places, pixels.shape, config)
         kept = ~unsure | (kinds > 0)
+        if config.trains == "check":
+            kept &= np.isin(kinds, GENERATED)
         image = np.full((int(kept.sum()), 1), index)
         where.append(np.concatenate([image, places[kept]], 1).astype(np.int32))
         label.append(kinds[kept])
