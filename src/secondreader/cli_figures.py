@@ -226,6 +226,7 @@ class _Measured:
                     split=recipe.split or "official",
                     settings=[f"members={json.dumps([str(first)])}", "flips=true"],
                     fitted=False,
+                    choices=recipe.choices,
                     hardware=self.hardware,
                     on_note=say,
                 )
@@ -260,6 +261,7 @@ class _Measured:
                 groups=groups,
                 rates=recipe.rates,
                 positions=recipe.positions,
+                choices=recipe.choices,
                 on_read=lambda done, total: show(f"reading {folder.name}", done, total),
             )
 
@@ -294,6 +296,7 @@ class _Trained:
                 init=None if start is None else str(start),
                 hardware=self.hardware,
                 fitted=recipe.fitted,
+                choices=recipe.choices,
                 on_progress=show,
                 on_note=say,
             )

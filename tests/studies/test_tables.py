@@ -142,6 +142,9 @@ def test_small_networks_keep_the_papers_tops_and_what_must_be_run_is_there():
 
 
 def test_a_study_by_another_preset_keeps_what_it_trains():
+    tuned = study("shen2019").row("table4-20-resnet-vgg").recipe
+    assert tuned.choices == ("inbreast.birads=shen",)  # INbreast says nothing of cancer otherwise
+    assert study("shen2019").on(("phantom",)).row("table4-20-resnet-vgg").recipe.choices == ()
     small = study("shen2019-small").by("smoke")
     recipe = small.row("table2-s1").recipe
     assert recipe.preset == "smoke" and recipe.settings["patch_set"] == "s1"

@@ -195,6 +195,8 @@ def _identity(recipe: Recipe, data: Data) -> str:
     told = asdict(recipe)
     if not recipe.positions:
         del told["positions"]  # younger than rows that are stored
+    if not recipe.choices:
+        del told["choices"]
     text = json.dumps([told, data.fingerprint, sorted(data.names)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 

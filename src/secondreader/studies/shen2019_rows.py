@@ -27,6 +27,7 @@ SIZES = (
 """Table 4: patients, images, AUC of the four models."""
 AUCS = ("AUC", "A-AUC", "#Epochs", "AUC by breast", "AUC by exam")
 _OURS = "ours: the paper stops at images"
+_CHOICES = {"inbreast": ("inbreast.birads=shen",)}  # section 3.2.1: BI-RADS stands for biopsy
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +65,15 @@ class Scale:
         """Return what is trained on the first data set, or on the one transferred to."""
         data, split = self.then if then else self.first
         return Recipe("patch_to_image", self.preset, settings, (data,), split, start=start,
-                      readers=readers, fitted=fitted or self.preset == "paper")  # fmt: skip
+                      readers=readers, fitted=fitted or self.preset == "paper",
+                      choices=_CHOICES.get(data, ()))  # fmt: skip
 
     def same(self, row: str, against: str = "", *, then: bool = False,
              readers: tuple[str, ...] = ("plain",)) -> Recipe:  # fmt: skip
         """Return a recipe that measures another row's model, beside a rival or other ways to read."""
         data, split = self.then if then else self.first
         return Recipe("patch_to_image", data=(data,), split=split, start=row, against=against,
-                      readers=readers, trains=False)  # fmt: skip
+                      readers=readers, trains=False, choices=_CHOICES.get(data, ()))  # fmt: skip
 
 
 PAPER = Scale(
@@ -157,11 +159,8 @@ def _image_row(
 ) -> Row:  # fmt: skip
     """Return a row of table 2 or 3; `numbers` are AUC, A-AUC and epochs."""
     auc, augmented, epochs = numbers.split()
-    settings = {
-        "architecture": f"{scale.networks[network]} + {top}",
-        "patch_set": patches.lower(),
-        "trains": "top",
-    }
+    settings = {"architecture": f"{scale.networks[network]} + {top}",
+                "patch_set": patches.lower(), "trains": "top"}  # fmt: skip
     recipe = scale.recipe(
         settings, _start(scale, network, patches), readers=("plain", "flips"),
         fitted=key == PAIRS[1],  # one model with operating points and probabilities
@@ -287,7 +286,7 @@ def panel(
     }  # fmt: skip
     settings = {"flips": "true"} | ({"most": str(most)} if most else {})
     recipe = Recipe("panel", "", settings, (data,), split, members=members, readers=("flips",),
-                    rates=rates, fitted=scale is PAPER)  # fmt: skip
+                    rates=rates, fitted=scale is PAPER, choices=_CHOICES.get(data, ()))  # fmt: skip
     return Row(key, words, cells, recipe, key in scale.mandatory,
                Cost(0, f"after its {len(members)} models"))  # fmt: skip
 

@@ -123,6 +123,8 @@ class Recipe:
     fitted
         Whether operating points and calibration are fitted to the model: what is only measured by
         its curves needs neither.
+    choices
+        Labelled choices of the data sets, ``NAME.CHOICE=VALUE``, such as what is malignant.
     """
 
     method: str
@@ -138,6 +140,7 @@ class Recipe:
     rates: tuple[float, ...] = ()
     positions: bool = False
     fitted: bool = True
+    choices: tuple[str, ...] = ()
 
     @property
     def rivals(self) -> tuple[str, ...]:
@@ -242,7 +245,7 @@ class Study:
             if recipe is None:
                 return None
             own = preset if preset and recipe.preset else recipe.preset
-            return replace(recipe, data=data, split=split, preset=own)
+            return replace(recipe, data=data, split=split, preset=own, choices=())
 
         tables = tuple(
             replace(t, rows=tuple(replace(r, recipe=moved(r.recipe)) for r in t.rows))
