@@ -97,11 +97,22 @@ def train(
 def cost(config: Config, hardware: Hardware) -> tuple[Cost, ...]:
     """Return what each stage will cost, timed on batches of noise."""
     noise = torch.Generator().manual_seed(0)
-    of = config.tissue
-    image = torch.rand((of.batch, 1, config.patch, config.patch), generator=noise)
-    batch = {"image": image, "label": (image[:, 0, 0, 0] > 0.5).float()}
     network = Tissue(config.widths, config.patch, config.stride)
-    costs = [step_cost("tissue", network, _tissue_loss, batch, of.steps, hardware)]
+    costs = []
+
+    def patches_of(count: int) -> Tensor:
+        return torch.rand((count, 1, config.patch, config.patch), generator=noise)
+
+    if config.init == "none" or config.trains == "tissue":
+        of = config.tissue
+        batch = {"image": patches_of(of.batch), "label": torch.ones(of.batch)}
+        costs.append(step_cost("tissue", network, _tissue_loss, batch, of.steps, hardware))
+    if config.two_views:
+        of = config.pairs
+        batch = {name: patches_of(of.batch) for name in ("image", "other")}
+        batch["label"] = torch.ones(of.batch)
+        pair = Pair(network, config.pair_width)
+        costs.append(step_cost("pairs", pair, _pair_loss, batch, of.steps, hardware))
     if config.trains != "tissue":
         of = config.heatmap
         heat = {
