@@ -62,7 +62,7 @@ def trained(asked: argparse.Namespace, way: str, fold: int) -> Path:
         settings=["trains=tune"] if tune else [],
         init=asked.start if tune else None,
         hardware=Hardware(threads=asked.threads, progress=not asked.quiet),
-        on_note=lambda note: None,
+        fitted=False,
     )
 
 
