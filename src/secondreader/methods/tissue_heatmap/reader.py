@@ -142,11 +142,10 @@ class TissueHeatmap:
             : self.config.most_tiles
         ]
         found = saliency(self.tissue, prepared, tiles[order], self.config)
-        rows, cols = np.indices(prepared.shape)
-        allowed = gate[
-            np.minimum((rows / side).astype(int), PLACES - 1),
-            np.minimum((cols / side).astype(int), PLACES - 1),
-        ]
+        rows, cols = (
+            np.minimum((np.arange(n) / side).astype(int), PLACES - 1) for n in prepared.shape
+        )
+        allowed = gate[np.ix_(rows, cols)]
         return np.where(allowed & (prepared > 0), found, 0).astype(np.float32)
 
     @torch.inference_mode()
@@ -179,11 +178,17 @@ class TissueHeatmap:
         if not salient.any():
             return []
         assert mammogram.spacing_mm is not None
-        smooth = ndimage.gaussian_filter(salient, _SMOOTH_MM / self.config.spacing_mm)
+        sigma = _SMOOTH_MM / self.config.spacing_mm
+        # Most of an image is not salient: only what is, and as far round it as smoothing reaches.
+        first, last = (f(np.argwhere(salient), axis=0) for f in (np.min, np.max))
+        low = np.maximum(first - round(4 * sigma), 0)
+        high = last + round(4 * sigma) + 1
+        smooth = ndimage.gaussian_filter(salient[low[0] : high[0], low[1] : high[1]], sigma)
         apart = _WIDE_MM / self.config.spacing_mm
         at, _ = detections.peaks(
             smooth, threshold=0.1 * float(smooth.max()), min_distance=apart, most=self.config.most
         )
+        at = at + low
         middle = (at - (self.config.patch - 1) / 2) / self.config.stride
         scores = ndimage.map_coordinates(local, middle.T, order=1, mode="nearest")
         radius = _WIDE_MM / 2 / mammogram.spacing_mm[0]
