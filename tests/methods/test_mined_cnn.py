@@ -1,5 +1,7 @@
 """Dense reading is patch by patch; a cascade reads as it was fitted; noise is even after preparation."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -20,7 +22,7 @@ from secondreader.domain import (
 )
 from secondreader.learning.hardware import Hardware
 from secondreader.learning.model_folder import save_model
-from secondreader.methods.mined_cnn import Config, load
+from secondreader.methods.mined_cnn import Config, load, train
 from secondreader.methods.mined_cnn.boosting import boosted
 from secondreader.methods.mined_cnn.cascade import (
     cascade_arrays,
@@ -299,6 +301,13 @@ def test_negatives_are_every_position_a_millimetre_away_and_may_be_thinned():
     assert len(np.unique(numbers, axis=0)) == len(numbers)
     for index in range(2):
         assert (wanted(every, index) >= wanted(few, index)).all()
+
+
+def test_without_a_calcification_to_validate_by_nothing_is_trained(tmp_path):
+    held = Phantoms()
+    held.records = tuple(replace(r, lesions=()) for r in held.records)
+    with pytest.raises(SecondReaderError, match="validation data: got 0 calcifications and"):
+        train(Config(), Phantoms(), held, tmp_path, hardware=Hardware(progress=False))
 
 
 def test_one_maker_may_be_learnt_from():

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics.functional.classification import binary_auroc
 
-from secondreader.domain import ImageSet
+from secondreader.domain import ImageSet, SecondReaderError
 from secondreader.learning.cost import Cost, step_cost
 from secondreader.learning.fit import Batch, FitSettings, fit
 from secondreader.learning.hardware import Hardware, device, first_process
@@ -58,6 +58,12 @@ def train(
             train, config, makers=config.makers, negatives=config.negatives, progress=progress
         )
         held = data(val, config, makers=config.makers, progress=progress)
+    for name, of in (("training", own), ("validation", held)):
+        if not len(of.positive) or not len(of.negative):
+            raise SecondReaderError(
+                f"{name} data: got {len(of.positive)} calcifications and {len(of.negative)} other "
+                "positions, expected some of both; give more data or another split"
+            )
     if config.detector == "cascade":
         nodes = boosted(own, config, run_dir / "stages" / "cascade", hardware)
         weights = cascade_arrays(nodes, "cascade.")
