@@ -20,9 +20,15 @@ from secondreader.datasets.parts import divide_sets
 from secondreader.domain import Part
 from secondreader.evaluation.bootstrap import draws
 from secondreader.learning.prepared import on_grid
-from secondreader.methods.anomaly_cascade.candidates import RATES, Candidates, recalls
 from secondreader.methods.anomaly_cascade.prepare import prepare
-from secondreader.methods.anomaly_cascade.proposals import looked_at, proposals, suspicion_map
+from secondreader.methods.anomaly_cascade.proposals import (
+    RATES,
+    Candidates,
+    looked_at,
+    proposals,
+    recalls,
+    suspicion_map,
+)
 from secondreader.methods.anomaly_cascade.reader import load
 from secondreader.sources import images_of, load_all
 

@@ -21,7 +21,7 @@ from secondreader.learning.hardware import Hardware
 from secondreader.learning.model_folder import save_model
 from secondreader.methods.second_look import Config, load
 from secondreader.methods.second_look.config import GENERATED
-from secondreader.methods.second_look.data import Regions, class_of, moved
+from secondreader.methods.second_look.data import Regions, class_of, moved, prepare
 from secondreader.methods.second_look.figures import called, class_figures
 from secondreader.methods.second_look.flow import Flow, flow_loss
 from secondreader.methods.second_look.gan import (
@@ -208,6 +208,22 @@ def test_windows_lie_in_the_breast_only_and_cover_it():
         assert (window > 0).sum() >= 0.3 * 64 * 64
         seen[row - 32 : row + 32, max(col - 32, 0) : col + 32] = True
     assert seen[60:240, :130].all()
+
+
+def test_what_is_no_breast_is_nothing_and_no_window_lies_there():
+    pixels = np.maximum(breast(), 0.06)  # a film's background
+    pixels[20:60, 330:390] = 0.9  # a label
+    prepared, frame = prepare(mammogram(pixels), SMALL)
+    at = np.argwhere(prepared > 0)
+    r, c = geometry.to_source(frame, at.astype(float)).T
+    assert (np.hypot((r - 300) / 270, c / 320) < 1.05).all()
+    inside = np.hypot((r - 300) / 270, c / 320) < 0.9
+    assert inside.mean() > 0.75
+    places = window_places(prepared, SMALL)
+    bare, _ = prepare(mammogram(breast()), SMALL)
+    assert {tuple(p) for p in places.tolist()} == {
+        tuple(p) for p in window_places(bare, SMALL).tolist()
+    }
 
 
 def test_a_window_is_the_most_severe_lesions_that_it_holds_enough_of():

@@ -4,13 +4,29 @@ import numpy as np
 import pytest
 import torch
 
-from secondreader.domain import Circle, ImageSource, Kind, Laterality, Lesion, Mammogram, Part, View
+from secondreader.domain import (
+    Circle,
+    ImageSource,
+    Kind,
+    Laterality,
+    Lesion,
+    Mammogram,
+    Part,
+    Pathology,
+    View,
+)
 from secondreader.evaluation.figures import Figure
 from secondreader.learning.model_folder import save_model
 from secondreader.methods.tissue_heatmap import Config, figures, load
-from secondreader.methods.tissue_heatmap.data import patches
+from secondreader.methods.tissue_heatmap.data import Small, patches
 from secondreader.methods.tissue_heatmap.local import answers, inside, seen
-from secondreader.methods.tissue_heatmap.network import Pair, Tissue
+from secondreader.methods.tissue_heatmap.network import (
+    PLACES,
+    Aggregated,
+    HeatmapNet,
+    Pair,
+    Tissue,
+)
 from secondreader.methods.tissue_heatmap.views import (
     opposite,
     other_views,
@@ -252,6 +268,28 @@ def test_where_nothing_is_annotated_there_is_no_figure_but_a_reason(monkeypatch)
     known = {"reader": "r", "resamples": 100, "seed": 0}
     got, _ = figures.own(reader, {Part.TEST: empty}, Part.TEST, **known)
     assert got and all(isinstance(f, Figure) and f.value is None and f.note for f in got)
+
+
+class Silent(HeatmapNet):
+    """Predicts no heat anywhere."""
+
+    def forward(self, image, local):
+        return torch.zeros(len(image), 1, PLACES, PLACES)
+
+
+def test_a_heatmap_without_heat_is_wrong_by_the_mean_square_of_the_annotations():
+    images = patch_images()
+    for own in images.lesions[:6]:
+        object.__setattr__(own[0], "pathology", Pathology.MALIGNANT)
+    config = SMALL.model_copy(update={"two_views": False, "trains": "baseline"})
+    tissue = Bright(config.widths, config.patch, config.stride).eval()
+    reader = figures.TissueHeatmap(config, tissue, Aggregated(), Silent(4, False, 128))
+    local = [np.zeros((9, 7), np.float32)] * 12
+    errors, women = figures.heatmap_errors(reader, images, local)
+    target = Small.of(images, local, config).target
+    assert errors == pytest.approx((target**2).mean((1, 2, 3)).numpy())
+    assert (errors[:6] > 0).all() and (errors[6:] == 0).all()
+    assert women == [str(n) for n in range(12)]
 
 
 def test_the_held_out_patches_are_drawn_once_and_as_many_of_each():

@@ -3,43 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.spatial import cKDTree
 from torch import nn
 
 from secondreader.learning.folding import folded
 from secondreader.learning.hardware import Hardware, device
 from secondreader.learning.kept import kept_arrays
 from secondreader.learning.sharing import gathered, own_share
-from secondreader.methods.anomaly_cascade.config import HIT_MM, Config
+from secondreader.methods.anomaly_cascade.config import Config
 from secondreader.methods.anomaly_cascade.maps import Patches
 from secondreader.methods.anomaly_cascade.proposals import (
+    Candidates,
     components,
     highest,
     looked_at,
     proposals,
+    recalls,
     suspicion_map,
 )
 
-__all__ = ["RATES", "Candidates", "best_cut", "candidates", "recalls"]
+__all__ = ["best_cut", "candidates"]
 
-RATES = (5, 10, 15, 20, 30)
-"""False positives an image at which table 3 gives recalls."""
 _LEAST = (1, 2, 3, 5)  # pixels of a component that are tried
 _LEVELS = 8  # thresholds that are tried
 _Sparse = tuple[tuple[int, int], np.ndarray, np.ndarray]
 _FEWEST, _HELD = 20, 40_000  # pixels an image above the highest threshold, and that are held
-
-
-@dataclass(frozen=True, eq=False)
-class Candidates:
-    """Proposals of each image, (n, 2) in pixels of its grid, and their scores (n,)."""
-
-    positions: tuple[np.ndarray, ...]
-    scores: tuple[np.ndarray, ...]
 
 
 def candidates(
@@ -78,54 +68,6 @@ def candidates(
 
     rows = kept_arrays(folder, len(own.images), proposed, progress)
     return Candidates(tuple(r[:, :2] for r in rows), tuple(r[:, 2] for r in rows))
-
-
-def recalls(
-    found: Candidates,
-    truth: Sequence[np.ndarray],
-    ignored: Sequence[np.ndarray],
-    spacing_mm: float,
-    rates: Sequence[float] = RATES,
-) -> np.ndarray:
-    """Return the recall at so many false positives an image, (rates,): section 4.4's rule.
-
-    For choices on validation images; figures come from `evaluation`.
-
-    Parameters
-    ----------
-    found
-        Proposals of each image.
-    truth, ignored
-        Middles of calcifications, and pixels near which a proposal is no false alarm, per image.
-    spacing_mm
-        Of the grid.
-    rates
-        False positives an image.
-    """
-    reach = HIT_MM / spacing_mm
-    best, false = [], []
-    for at, score, own, other in zip(found.positions, found.scores, truth, ignored, strict=True):
-        high = np.full(len(own), -np.inf)
-        right = np.zeros(len(at), bool)
-        if len(at) and len(own):
-            for i, near in enumerate(cKDTree(at).query_ball_point(own, reach)):
-                right[near] = True
-                high[i] = score[near].max() if near else -np.inf
-        if len(at) and len(other):
-            right |= cKDTree(other).query(at)[0] <= reach
-        best.append(high)
-        false.append(score[~right])
-    falls = np.sort(np.concatenate([np.zeros(0), *false]))[::-1]
-    hits = np.concatenate([np.zeros(0), *best])
-    if not len(hits):
-        return np.full(len(rates), np.nan)
-    got = []
-    for rate in rates:
-        allowed = int(rate * len(found.positions))
-        # Above the first false positive that is one too many.
-        least = falls[allowed] if allowed < len(falls) else -np.inf
-        got.append(float(np.mean((hits > least) & np.isfinite(hits))))
-    return np.array(got)
 
 
 def best_cut(

@@ -128,6 +128,7 @@ class Config(BaseModel):
         patience=10,
         clip=1.0,
     )
+    validation_images: int = Field(default=40, gt=1)  # ours: the first stage's best step by these
     validation_patches: int = Field(
         default=400, gt=1
     )  # ours: half with a calcification, half without

@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from scipy import ndimage
+from scipy.spatial import cKDTree
 from skimage.feature import peak_local_max
 from skimage.segmentation import watershed
 from torch import nn
 
 from secondreader import imaging
 from secondreader.learning.hardware import autocast
-from secondreader.methods.anomaly_cascade.config import Config
+from secondreader.methods.anomaly_cascade.config import HIT_MM, Config
 from secondreader.methods.anomaly_cascade.losses import suspicion
 from secondreader.methods.anomaly_cascade.network import HALO, STRIDE
 from secondreader.methods.anomaly_cascade.prepare import network_input
 
-__all__ = ["components", "highest", "looked_at", "proposals", "suspicion_map"]
+__all__ = [
+    "RATES",
+    "Candidates",
+    "components",
+    "highest",
+    "looked_at",
+    "proposals",
+    "recalls",
+    "suspicion_map",
+]
+
+RATES = (5, 10, 15, 20, 30)
+"""False positives an image at which table 3 gives recalls."""
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Proposals of each image, (n, 2) in pixels of its grid, and their scores (n,)."""
+
+    positions: tuple[np.ndarray, ...]
+    scores: tuple[np.ndarray, ...]
 
 
 @torch.inference_mode()
@@ -122,6 +146,54 @@ def components(
         [np.bincount(own, weight * axis, count) / total for axis in (rows, cols)]
     )
     return middle, total, size
+
+
+def recalls(
+    found: Candidates,
+    truth: Sequence[np.ndarray],
+    ignored: Sequence[np.ndarray],
+    spacing_mm: float,
+    rates: Sequence[float] = RATES,
+) -> np.ndarray:
+    """Return the recall at so many false positives an image, (rates,): section 4.4's rule.
+
+    For choices on validation images; figures come from `evaluation`.
+
+    Parameters
+    ----------
+    found
+        Proposals of each image.
+    truth, ignored
+        Middles of calcifications, and pixels near which a proposal is no false alarm, per image.
+    spacing_mm
+        Of the grid.
+    rates
+        False positives an image.
+    """
+    reach = HIT_MM / spacing_mm
+    best, false = [], []
+    for at, score, own, other in zip(found.positions, found.scores, truth, ignored, strict=True):
+        high = np.full(len(own), -np.inf)
+        right = np.zeros(len(at), bool)
+        if len(at) and len(own):
+            for i, near in enumerate(cKDTree(at).query_ball_point(own, reach)):
+                right[near] = True
+                high[i] = score[near].max() if near else -np.inf
+        if len(at) and len(other):
+            right |= cKDTree(other).query(at)[0] <= reach
+        best.append(high)
+        false.append(score[~right])
+    falls = np.sort(np.concatenate([np.zeros(0), *false]))[::-1]
+    hits = np.concatenate([np.zeros(0), *best])
+    if not len(hits):
+        return np.full(len(rates), np.nan)
+    got = []
+    for rate in rates:
+        allowed = int(rate * len(found.positions))
+        # Above the first false positive that is one too many.
+        least = falls[allowed] if allowed < len(falls) else -np.inf
+        got.append(float(np.mean((hits > least) & np.isfinite(hits))))
+    return np.array(got)
 
 
 def _parted(suspicious: np.ndarray, labels: np.ndarray, apart: float) -> tuple[np.ndarray, int]:

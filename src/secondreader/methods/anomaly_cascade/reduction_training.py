@@ -24,9 +24,9 @@ from secondreader.learning.positions import Positions, of_where
 from secondreader.learning.prepared import Prepared
 from secondreader.learning.ranking import auc
 from secondreader.learning.sampling import balanced, generator
-from secondreader.methods.anomaly_cascade.candidates import Candidates
 from secondreader.methods.anomaly_cascade.config import HIT_MM, Config
 from secondreader.methods.anomaly_cascade.maps import Patches
+from secondreader.methods.anomaly_cascade.proposals import Candidates
 from secondreader.methods.anomaly_cascade.reduction import PUBLISHED, enlarged, reducer
 
 __all__ = ["Windows", "reducer_cost", "train_reducer", "windows_of"]
