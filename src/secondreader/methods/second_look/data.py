@@ -29,8 +29,13 @@ _CLASSES = {
 
 
 def prepare(mammogram: Mammogram, config: Config) -> tuple[np.ndarray, Frame] | None:
-    """Bring the breast into the network's size, (rows, cols) float16 in [0, 1]; None without one."""
-    made = imaging.breast_within(mammogram.pixels, mammogram.spacing_mm, config.size)
+    """Bring the breast into the network's size, (rows, cols) float16 in [0, 1]; None without one.
+
+    What is no breast by Otsu's threshold, such as labels and a film's grey background, is 0.
+    """
+    mask = imaging.breast_mask(mammogram.pixels, mammogram.spacing_mm)
+    alone = np.where(mask, mammogram.pixels, np.float32(0))
+    made = imaging.breast_within(alone, mammogram.spacing_mm, config.size)
     return None if made is None else (made[0].astype(np.float16), made[1])
 
 
@@ -41,7 +46,7 @@ def ready(
 ) -> Prepared:
     """Prepare every image of a set once."""
     return prepared_by(
-        images, prepare, config, name=f"{NAME}/1",
+        images, prepare, config, name=f"{NAME}/2",
         depends=("size",), progress=progress,
     )  # fmt: skip
 

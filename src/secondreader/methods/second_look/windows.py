@@ -175,7 +175,7 @@ def _drawn_from(label: np.ndarray, patches: int | None, config: Config) -> dict[
 def window_places(prepared: np.ndarray, config: Config, *, reading: bool = True) -> np.ndarray:
     """Return the middles (n, 2) of windows at the stride, three tenths of each or more being breast."""
     half, step = config.window // 2, config.step(reading=reading)
-    sums = np.pad((prepared > 0.02).astype(np.int64), ((1, 0), (1, 0))).cumsum(0).cumsum(1)
+    sums = np.pad((prepared > 0).astype(np.int64), ((1, 0), (1, 0))).cumsum(0).cumsum(1)
     rows = np.arange(half, max(prepared.shape[0] - half, half) + step, step)
     cols = np.arange(half, max(prepared.shape[1] - half, half) + step, step)
     r, c = (axis.ravel() for axis in np.meshgrid(rows, cols, indexing="ij"))
