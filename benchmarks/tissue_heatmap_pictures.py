@@ -63,7 +63,14 @@ def main() -> None:
         if made is None:
             continue
         pixels, frame = made
-        regions = [s.region for s in on_grid(record.lesions, frame) if s.kind in KINDS and s.region]
+        regions = [
+            s.region for s in on_grid(record.lesions, frame)
+            if s.kind in KINDS and s.region
+            and geometry.rasterise(s.region, (pixels.shape[0], pixels.shape[1])).pixels.any()
+        ]  # fmt: skip
+        if not regions:
+            print(f"{record.path}: its findings lie outside the canvas")
+            continue
         local = answers(reader.tissue, pixels, reader.config)
         salient = reader.salient(pixels, local, inside(pixels, reader.config, local.shape))
         smooth = ndimage.gaussian_filter(salient, 0.3 / reader.config.spacing_mm)

@@ -43,7 +43,7 @@ _RULE = {"label_rule": "finding in the patch"}
 
 
 def own(
-    reader_: TissueHeatmap,
+    model: TissueHeatmap,
     parts: Mapping[Part, ImageSet],
     part: Part,
     **known: Any,
@@ -52,7 +52,7 @@ def own(
 
     Parameters
     ----------
-    reader_
+    model
         The reader.
     parts
         The images of each part of the split, where there is one.
@@ -61,19 +61,19 @@ def own(
     **known
         reader, resamples, seed.
     """
-    config = reader_.config
+    config = model.config
     images = ready(parts[part], config)
-    figures, curves = _patches(reader_, images, known)
-    if isinstance(reader_, TwoViews):
-        figures += _two_views(reader_, images, known)
-    if reader_.heatmap is None:
+    figures, curves = _patches(model, images, known)
+    if isinstance(model, TwoViews):
+        figures += _two_views(model, images, known)
+    if model.heatmap is None:
         return figures, curves
-    local = reader_.local(images)
-    figures += _images(reader_, images, local, known)
-    figures += _heatmaps(reader_, images, local, "held_out_image", known)
+    local = model.local(images)
+    figures += _images(model, images, local, known)
+    figures += _heatmaps(model, images, local, "held_out_image", known)
     if part is not Part.TRAIN and Part.TRAIN in parts and parts[Part.TRAIN].records:
         trained = _some(ready(parts[Part.TRAIN], config))
-        figures += _heatmaps(reader_, trained, reader_.local(trained), "training_image", known)
+        figures += _heatmaps(model, trained, model.local(trained), "training_image", known)
     return figures, curves
 
 
@@ -109,10 +109,10 @@ def _patients(images: Prepared, numbers: np.ndarray) -> list[str]:
 
 
 def _patches(
-    reader_: TissueHeatmap, images: Prepared, known: dict[str, Any]
+    model: TissueHeatmap, images: Prepared, known: dict[str, Any]
 ) -> tuple[list[Figure], list[Curve]]:
     """Return table 2's shares of all patches at a probability of a half, and figure 3's curve."""
-    of = patches(images, reader_.config)
+    of = patches(images, model.config)
     where, label = held_out(of.positive, of.negative)
     told = known | _RULE
     if not len(where):
@@ -123,7 +123,7 @@ def _patches(
             level="patch",
             **_RULE,
         ), []
-    scores = _alone(reader_, images, where)
+    scores = _alone(model, images, where)
     called, patients = scores >= _CALLED, _patients(images, where[:, 0])
     shares = {
         "true_positive_share": label & called,
@@ -139,9 +139,9 @@ def _patches(
 
 
 @torch.inference_mode()
-def _alone(reader_: TissueHeatmap, images: Prepared, where: np.ndarray) -> np.ndarray:
+def _alone(model: TissueHeatmap, images: Prepared, where: np.ndarray) -> np.ndarray:
     """Return what one view says of patches, (n,) float64, crop by crop."""
-    found = [reader_.tissue(crop) for crop in _crops(images, where, reader_.config)]
+    found = [model.tissue(crop) for crop in _crops(images, where, model.config)]
     return torch.sigmoid(torch.cat(found)).double().numpy()
 
 
@@ -155,14 +155,14 @@ def _crops(images: Prepared, where: np.ndarray, config: Config) -> list[Tensor]:
 # ------------------------------------------------------------------------------------- two views
 
 
-def _two_views(reader_: TwoViews, images: Prepared, known: dict[str, Any]) -> list[Figure]:
+def _two_views(model: TwoViews, images: Prepared, known: dict[str, Any]) -> list[Figure]:
     """Return the areas of one view and of two, over places seen in either, and what the second adds.
 
     ``auc_two_views`` finds the other view's place as a reader does, ``auc_two_views_by_ids`` that of
     a finding by its id; ``hidden_…`` are findings that this view is known not to show.
     """
-    config = reader_.config
-    one = TissueHeatmap(config, reader_.tissue).local(images)
+    config = model.config
+    one = TissueHeatmap(config, model.tissue).local(images)
     breast = [inside(np.asarray(images.pixels(i)), config, a.shape) for i, a in enumerate(one)]
     of = pairs(patches(images, config), one, breast, config)
     numbers = np.random.default_rng(_SEED).permutation(len(of.negative))[: len(of.positive)]
@@ -174,9 +174,9 @@ def _two_views(reader_: TwoViews, images: Prepared, known: dict[str, Any]) -> li
     exact = np.flatnonzero(of.by_ids[:, 0] >= 0)
     ids[exact] = of.by_ids[exact]
     scores = {
-        "one_view": _alone(reader_, images, where),
-        "two_views": _beside(reader_.pair, images, where, rule, config),
-        "two_views_by_ids": _beside(reader_.pair, images, where, ids, config),
+        "one_view": _alone(model, images, where),
+        "two_views": _beside(model.pair, images, where, rule, config),
+        "two_views_by_ids": _beside(model.pair, images, where, ids, config),
     }
     patients = _patients(images, where[:, 0])
     hidden = np.concatenate([of.hidden, np.ones(len(negative), bool)])
@@ -242,16 +242,14 @@ def _replicates(units: Units, drawn: dict[str, int]) -> np.ndarray:
 
 
 def _images(
-    reader_: TissueHeatmap, images: Prepared, local: list[np.ndarray], known: dict[str, Any]
+    model: TissueHeatmap, images: Prepared, local: list[np.ndarray], known: dict[str, Any]
 ) -> list[Figure]:
     """Return the areas of the plain maximum and of the network of (answer, place), and what it adds."""
     rows = [i for i, record in enumerate(images.records) if record.malignant is not None]
-    breast = [inside(np.asarray(images.pixels(i)), reader_.config, local[i].shape) for i in rows]
+    breast = [inside(np.asarray(images.pixels(i)), model.config, local[i].shape) for i in rows]
     scores = {
         "maximum": np.array([local[i][b].max() for i, b in zip(rows, breast, strict=True)]),
-        "network": np.array(
-            [reader_.score(local[i], b) for i, b in zip(rows, breast, strict=True)]
-        ),
+        "network": np.array([model.score(local[i], b) for i, b in zip(rows, breast, strict=True)]),
     }
     label = np.array([bool(images.records[i].malignant) for i in rows], bool)
     told = {"reader": known["reader"], "level": "image", "label_rule": "all"}
@@ -260,14 +258,14 @@ def _images(
 
 
 def _heatmaps(
-    reader_: TissueHeatmap,
+    model: TissueHeatmap,
     images: Prepared,
     local: list[np.ndarray],
     level: str,
     known: dict[str, Any],
 ) -> list[Figure]:
     """Return table 3's mean squared error, the mean over images."""
-    errors, patients = heatmap_errors(reader_, images, local)
+    errors, patients = heatmap_errors(model, images, local)
     told: dict[str, Any] = {
         "level": level, "label_rule": "blurred annotations of malignant findings"
     }  # fmt: skip
@@ -278,14 +276,14 @@ def _heatmaps(
 
 @torch.inference_mode()
 def heatmap_errors(
-    reader_: TissueHeatmap, images: Prepared, local: list[np.ndarray]
+    model: TissueHeatmap, images: Prepared, local: list[np.ndarray]
 ) -> tuple[np.ndarray, list[str]]:
     """Return the mean squared error of each image's heatmap, (n,), and whose it is."""
-    assert reader_.heatmap is not None
-    small = Small.of(images, local, reader_.config)
+    assert model.heatmap is not None
+    small = Small.of(images, local, model.config)
     women = {record.path: record.patient_id for record in images.records}
     errors = [
-        ((reader_.heatmap(small.image[i : i + 1], small.local[i : i + 1]) - small.target[i]) ** 2)
+        ((model.heatmap(small.image[i : i + 1], small.local[i : i + 1]) - small.target[i]) ** 2)
         .mean()
         .item()
         for i in range(len(small.paths))
