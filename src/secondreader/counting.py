@@ -18,7 +18,7 @@ import numpy as np
 
 from secondreader import report
 from secondreader.datasets.image_set import FileImages
-from secondreader.domain import ImageRecord
+from secondreader.domain import ImageRecord, SecondReaderError
 from secondreader.evaluation.comparisons import with_holm
 from secondreader.evaluation.figures import Metrics
 from secondreader.evaluation.positions import (
@@ -28,6 +28,7 @@ from secondreader.evaluation.positions import (
     compare_positions,
     counted,
     position_figures,
+    replicated,
 )
 from secondreader.reading import Model
 
@@ -79,7 +80,7 @@ def count_positions(
 
 
 def with_positions(
-    metrics: Metrics, records: Sequence[ImageRecord], files: Sequence[Path], groups: bool
+    metrics: Metrics, records: Sequence[ImageRecord], files: Sequence[Path]
 ) -> Metrics:
     """Add the figures of positions, and what readers differ by, to what was measured of readings.
 
@@ -91,8 +92,11 @@ def with_positions(
         Of the images.
     files
         Of readings, with what was counted in a folder beside each.
-    groups
-        Whether to give vendors.
+
+    Raises
+    ------
+    SecondReaderError
+        If readers have counted different images.
     """
     names = iter(metrics.readers)
     found: list[Counted] = []
@@ -104,13 +108,16 @@ def with_positions(
             found += [] if own is None else [own]
     if not found:
         return metrics
+    if any(own.patients != found[0].patients for own in found):
+        raise SecondReaderError("positions: got readers of different images, expected the same")
     drawn = {name: int(metrics.interval[name]) for name in ("resamples", "seed")}
+    measured = [replicated(own, **drawn) for own in found]
     figures, curves = list(metrics.figures), list(metrics.curves)
-    for own in found:
-        got = position_figures(own, groups=groups, **drawn)
+    for own in measured:
+        got = position_figures(own)
         figures += got[0]
         curves += got[1]
-    compared = with_holm(compare_positions(found, groups=groups, **drawn))
+    compared = with_holm(compare_positions(measured))
     return replace(
         metrics,
         rules={**metrics.rules, **{f"label:{name}": words for name, words in RULE.items()}},

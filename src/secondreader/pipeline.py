@@ -252,7 +252,7 @@ def evaluate(
     metrics = scoring.own_figures(metrics, sources, split, part, loaded)
     if positions:
         counting.count_positions(chosen.images, loaded, folder, on_read)
-        metrics = counting.with_positions(metrics, chosen.records, files, groups)
+        metrics = counting.with_positions(metrics, chosen.records, files)
     scoring.write_figures(folder, chosen, metrics, readers)
     return metrics
 

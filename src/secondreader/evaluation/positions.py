@@ -12,7 +12,7 @@ neural networks, IWDM 2016: ROC over positions, mean sensitivity at false-positi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -42,10 +42,12 @@ __all__ = [
     "BINS",
     "RULE",
     "Counted",
+    "Replicated",
     "binned",
     "compare_positions",
     "counted",
     "position_figures",
+    "replicated",
 ]
 
 BINS = 8192
@@ -108,10 +110,27 @@ def counted(reader: str, records: Sequence[ImageRecord], histograms: np.ndarray)
     )
 
 
-def position_figures(
+@dataclass(frozen=True, eq=False, slots=True)
+class Replicated:
+    """The figures of a group of positions, and its ROC curve, on the data and on every resample.
+
+    Parameters
+    ----------
+    facts
+        What its figures share.
+    values
+        (1 + resamples, figures + fractions), or none and then why.
+    """
+
+    facts: Mapping[str, Any]
+    values: np.ndarray | None
+    why: str = ""
+
+
+def replicated(
     of: Counted, *, groups: bool = True, resamples: int = RESAMPLES, seed: int = 0
-) -> tuple[list[Figure], list[Curve]]:
-    """Return the figures and ROC curves of all positions, and of those of each vendor.
+) -> dict[str, Replicated]:
+    """Measure all positions, and those of each vendor; two readers of the same images are paired.
 
     Parameters
     ----------
@@ -121,11 +140,14 @@ def position_figures(
         Whether to give vendors.
     resamples, seed
         Of the bootstrap over patients.
+
+    Returns
+    -------
+    dict
+        Group → its figures; ``""`` is all.
     """
-    figures: list[Figure] = []
-    curves: list[Curve] = []
+    found: dict[str, Replicated] = {}
     for group, table, patients in _tables(of, groups):
-        rule = ", ".join(["positions", *([group] if group else [])])
         facts: dict[str, Any] = {
             "reader": of.reader, "level": "position", "group": group, "label_rule": "positions",
             "positives": int(table.positives.sum()), "negatives": int(table.negatives.sum()),
@@ -136,48 +158,51 @@ def position_figures(
                 raise SecondReaderError("positions: got one class or none, expected both")
             statistic = tally_statistic(table, positions=True, band=_RARE)
             values = replicates(statistic, patients, resamples=resamples, seed=seed)
+            found[group] = Replicated(facts, values)
         except SecondReaderError as error:
-            figures += without_value(_NAMES, str(error), **facts)
+            found[group] = Replicated(facts, None, str(error))
+    return found
+
+
+def position_figures(of: Mapping[str, Replicated]) -> tuple[list[Figure], list[Curve]]:
+    """Return the figures and ROC curves of one reader, as `replicated` measured it."""
+    figures: list[Figure] = []
+    curves: list[Curve] = []
+    for group, own in of.items():
+        if own.values is None:
+            figures += without_value(_NAMES, own.why, **own.facts)
             continue
         figures += [
-            figure(n, estimate(values[:, i]), "patient bootstrap", **facts)
+            figure(n, estimate(own.values[:, i]), "patient bootstrap", **own.facts)
             for i, n in enumerate(_NAMES)
         ]
-        band = values[:, len(_NAMES) :]
+        band = own.values[:, len(_NAMES) :]
         low, high = np.nanquantile(band[1:], [0.025, 0.975], axis=0)
-        curves.append(
-            curve_of(of.reader, "position", "roc", (_RARE, band[0], low, high), label_rule=rule)
-        )
+        rule = ", ".join(["positions", *([group] if group else [])])
+        rows = (_RARE, band[0], low, high)
+        curves.append(curve_of(own.facts["reader"], "position", "roc", rows, label_rule=rule))
     return figures, curves
 
 
-def compare_positions(
-    readers: Sequence[Counted], *, groups: bool = True, resamples: int = RESAMPLES, seed: int = 0
-) -> list[Comparison]:
+def compare_positions(readers: Sequence[Mapping[str, Replicated]]) -> list[Comparison]:
     """Compare every pair of readers of the same images, of all positions and of each vendor's.
 
     P-values are of pairs, not yet corrected (`comparisons.with_holm`).
     """
     rows: list[Comparison] = []
     for a, b in combinations(readers, 2):
-        if a.patients != b.patients:
-            raise SecondReaderError("positions: got readers of different images, expected the same")
-        for (group, one, patients), (_, two, _) in zip(
-            _tables(a, groups), _tables(b, groups), strict=True
-        ):
-            first, second = (
-                replicates(
-                    tally_statistic(t, positions=True), patients, resamples=resamples, seed=seed
-                )
-                for t in (one, two)
-            )
+        for group in [g for g in a if g in b]:
+            one, two = a[group], b[group]
+            if one.values is None or two.values is None:
+                continue
             for i, name in enumerate(_NAMES):
-                got = difference(first[:, i], second[:, i])
+                got = difference(one.values[:, i], two.values[:, i])
                 rows.append(
                     Comparison(
-                        a.reader, b.reader, "position", name, got.value, got.low, got.high, got.p,
-                        None, got.method, label_rule="positions", group=group, note=got.note,
-                        units=int(one.positives.sum() + one.negatives.sum()),
+                        one.facts["reader"], two.facts["reader"], "position", name, got.value,
+                        got.low, got.high, got.p, None, got.method, label_rule="positions",
+                        units=one.facts["positives"] + one.facts["negatives"], group=group,
+                        note=got.note,
                     )
                 )  # fmt: skip
     return rows

@@ -174,8 +174,11 @@ def reproduce(
             continue
         begun = time.monotonic()
         models[row.key] = _trained(recipe, home, models, train)
-        # Subgroups take minutes, and few tables have any.
-        groups = any(c.measure is not None and c.measure.group for c in row.cells.values())
+        # Subgroups take minutes, and few tables have any; positions have theirs in any case.
+        groups = any(
+            c.measure is not None and c.measure.group and c.measure.level != "position"
+            for c in row.cells.values()
+        )
         metrics = evaluate(recipe, _models(row.key, recipe, models), groups)
         hours = (time.monotonic() - begun) / 3600
         value = _value(study, row, metrics, data) | {
