@@ -20,6 +20,7 @@ from secondreader.domain import (
     Mammogram,
     SecondReaderError,
 )
+from secondreader.learning.configuration import resolve
 from secondreader.learning.hardware import Hardware
 from secondreader.learning.model_folder import save_model
 from secondreader.methods.mined_cnn import Config, load, train
@@ -44,6 +45,7 @@ from secondreader.methods.mined_cnn.haar import (
 from secondreader.methods.mined_cnn.network import WINDOW, Dense, patch_network
 from secondreader.methods.mined_cnn.prepare import background, noise_curve, prepare, stabilised
 from secondreader.methods.mined_cnn.reader import MinedCnn
+from secondreader.studies import study
 
 
 def trained_once(width=4, seed=0):
@@ -267,15 +269,15 @@ def test_scores_of_what_is_asked_for_are_those_of_the_whole(fitted):
 
 
 class Phantoms:
-    """Two images of noise, each with a calcification, of two makers."""
+    """Images of noise, each with a calcification, of two makers or more."""
 
-    def __init__(self):
+    def __init__(self, vendors=("Hologic, Inc.", "GE")):
         self.records = tuple(
             ImageRecord(
                 "x", f"{n}", f"p{n}", f"e{n}", vendor=vendor, spacing_mm=(0.1, 0.1),
                 lesions=(Lesion("a", Kind.MICROCALCIFICATION, Circle(250.0, 100.0 + 20 * n, 2.0)),),
             )
-            for n, vendor in enumerate(("Hologic, Inc.", "GE"))
+            for n, vendor in enumerate(vendors)
         )  # fmt: skip
 
     def open(self, record):
@@ -344,6 +346,36 @@ def test_a_cascade_that_was_stopped_goes_on_after_its_last_node(tmp_path):
     one, two = cascade_arrays(whole, ""), cascade_arrays(again, "")
     assert len(again) == len(whole) > 1
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+_FEW = {
+    "first.steps": 2, "first.validate_every": 2, "first.batch": 8, "second.steps": 2,
+    "second.validate_every": 2, "second.batch": 8, "validation_negatives": 200, "mined": 20,
+    "widths": [2, 2], "cascade.features": 10, "cascade.nodes": 2, "cascade.stumps": 3,
+    "cascade.negatives": 600,
+}  # fmt: skip
+
+
+def every_choice():
+    """Every row of the study, by its settings: equal ones once."""
+    rows = [row for table in study("mordang2016").tables for row in table.rows if row.recipe]
+    return {str(sorted(row.recipe.settings.items())): row for row in rows}.values()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", every_choice(), ids=lambda row: row.key)
+def test_every_row_of_the_study_trains_reads_and_scores_positions(row, tmp_path):
+    settings_ = [f"{k}={v}" for k, v in _FEW.items()]
+    settings_ += [f"{k}={v}" for k, v in row.recipe.settings.items()]
+    config = resolve(Config, "secondreader.methods.mined_cnn", "cpu", settings_)
+    images = Phantoms(("HOLOGIC", "GE MEDICAL", "SIEMENS"))
+    train(config, images, images, tmp_path, hardware=Hardware("cpu", progress=False))
+    reader = load(tmp_path / "model")
+    assert reader.read(images.open(images.records[0])).score is not None
+    records, scored = reader.positions(images)
+    assert len(records) == 3
+    positive, negative = scored(0)
+    assert len(positive) == 1 and len(negative) > 10_000
 
 
 # ------------------------------------------------------------------------------ preparation
