@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,7 +53,7 @@ def read(asked: argparse.Namespace, way: str) -> Readings:
         run = asked.work / words.replace(" ", "-") / str(fold)
         model = pipeline.train(
             asked.method, asked.data, run, split=split, preset=asked.preset,
-            settings=shlex.split(settings), init=init or None,
+            settings=settings.split(), init=init or None,
             hardware=Hardware("auto", threads=asked.threads, progress=False), on_note=print,
         )  # fmt: skip
         chosen = scoring.choose(load_all(asked.data), split, Part.TEST)
