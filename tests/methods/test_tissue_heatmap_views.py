@@ -1,5 +1,7 @@
 """Two views of one place: who is whose other view, where a place is looked for, what it adds."""
 
+import importlib
+
 import numpy as np
 import pytest
 import torch
@@ -13,9 +15,11 @@ from secondreader.domain import (
     Mammogram,
     Part,
     Pathology,
+    SecondReaderError,
     View,
 )
 from secondreader.evaluation.figures import Figure
+from secondreader.learning.hardware import Hardware
 from secondreader.learning.model_folder import save_model
 from secondreader.methods.tissue_heatmap import Config, figures, load
 from secondreader.methods.tissue_heatmap.data import Small, patches
@@ -35,6 +39,7 @@ from secondreader.methods.tissue_heatmap.views import (
     together,
 )
 
+training = importlib.import_module("secondreader.methods.tissue_heatmap.train")
 SMALL = Config(
     spacing_mm=0.4, canvas_mm=None, patch=64, stride=32, widths=(4, 4, 8, 8, 8), small=128,
     heat_width=4, views="both", two_views=True, trains="tissue", pair_width=4, largest_mm=40,
@@ -292,6 +297,17 @@ def test_a_heatmap_without_heat_is_wrong_by_the_mean_square_of_the_annotations()
     assert women == [str(n) for n in range(12)]
 
 
+def test_of_single_views_two_views_have_no_figure_but_a_reason(monkeypatch):
+    images = patch_images()
+    monkeypatch.setattr(figures, "ready", lambda images, config: images)
+    tissue = Bright(SMALL.widths, SMALL.patch, SMALL.stride).eval()
+    reader = figures.TwoViews(SMALL, Pair(tissue, SMALL.pair_width))
+    known = {"reader": "r", "resamples": 100, "seed": 0}
+    got, _ = figures.own(reader, {Part.TEST: images}, Part.TEST, **known)
+    (gain,) = [f for f in got if f.name == "auc_gain"]
+    assert gain.value is None and "two views" in gain.note
+
+
 def test_the_held_out_patches_are_drawn_once_and_as_many_of_each():
     of = patches(patch_images(), SMALL)
     where, label = figures.held_out(of.positive, of.negative)
@@ -305,3 +321,17 @@ def test_inside_is_where_breast_is():
     image[:, :40] = 0.5
     found = inside(image, SMALL, (3, 3))
     assert found[:, 0].all() and not found[:, 2].any()
+
+
+def test_what_is_built_on_another_model_takes_its_classifier_as_it_is(tmp_path):
+    tissue = pair_of().tissue
+    base = SMALL.model_copy(update={"two_views": False})
+    weights = {f"tissue.{k}": v for k, v in tissue.state_dict().items()}
+    save_model(tmp_path / "model", method="tissue_heatmap", config=base, weights=weights)
+    config = SMALL.model_copy(update={"trains": "heatmap", "init": str(tmp_path)})
+    taken = training._tissue([], config, tmp_path / "run", Hardware("cpu"))
+    for name, value in taken.state_dict().items():
+        assert torch.equal(value, tissue.state_dict()[name])
+    other = config.model_copy(update={"spacing_mm": 0.2})
+    with pytest.raises(SecondReaderError, match="0.4 mm, expected 0.2"):
+        training._tissue([], other, tmp_path / "run", Hardware("cpu"))

@@ -165,6 +165,9 @@ def _two_views(model: TwoViews, images: Prepared, known: dict[str, Any]) -> list
     one = TissueHeatmap(config, model.tissue).local(images)
     breast = [inside(np.asarray(images.pixels(i)), config, a.shape) for i, a in enumerate(one)]
     of = pairs(patches(images, config), one, breast, config)
+    told = {"reader": known["reader"], "level": "patch", **_RULE}
+    if not len(of.positive) or not len(of.negative):
+        return without_value(["auc_two_views", "auc_gain"], "no breast in two views", **told)
     numbers = np.random.default_rng(_SEED).permutation(len(of.negative))[: len(of.positive)]
     negative = of.negative.at(np.sort(numbers))
     where = np.concatenate([of.positive, negative])
@@ -180,7 +183,6 @@ def _two_views(model: TwoViews, images: Prepared, known: dict[str, Any]) -> list
     }
     patients = _patients(images, where[:, 0])
     hidden = np.concatenate([of.hidden, np.ones(len(negative), bool)])
-    told = {"reader": known["reader"], "level": "patch", **_RULE}
     drawn = {name: known[name] for name in ("resamples", "seed")}
     figures = _areas(scores, label, patients, "", told, drawn)
     kept = np.flatnonzero(hidden)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics.functional.classification import binary_auroc
 
-from secondreader.domain import ImageSet
+from secondreader.domain import ImageSet, SecondReaderError
 from secondreader.learning.cost import Cost, step_cost
 from secondreader.learning.fit import Batch, fit
 from secondreader.learning.hardware import Hardware, device, first_process
@@ -135,7 +135,13 @@ def _tissue(sets: list[Patches], config: Config, run_dir: Path, hardware: Hardwa
     if config.init != "none" and config.trains != "tissue":
         path = Path(config.init)
         folder = path / "model" if (path / "model").is_dir() else path
-        load_into(network, load_model_folder(folder, NAME, Config)[1], "tissue.")
+        other, weights = load_model_folder(folder, NAME, Config)
+        if other.spacing_mm != config.spacing_mm:
+            raise SecondReaderError(
+                f"--init: got a classifier of pixels of {other.spacing_mm:g} mm, expected "
+                f"{config.spacing_mm:g}: {folder}"
+            )
+        load_into(network, weights, "tissue.")
         return network.eval()
     initialise(network, config.init, prefix="tissue.")
     own, held = sets
