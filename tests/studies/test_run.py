@@ -81,6 +81,24 @@ def test_rows_that_others_need_come_first_and_once():
     assert len(keys) == len(set(keys)) == 7
 
 
+def test_the_small_study_runs_each_mandatory_row_from_what_it_needs(tmp_path):
+    small, lab = study("shen2019-small"), Lab([])
+    rows = chosen(small, None, "mandatory")
+    got = go(tmp_path, small, rows, lab, data=Data(("phantom", "phantom-2"), "f"))
+    assert {o.state for o in got} == {"run"} and len(got) == len(rows) >= 24
+    began = dict(lab.trained)
+    assert began["table2-s1"] == "table1-resnet_small-random-s1"
+    assert began["text-two-step"] == "table1-resnet_small-random-s10"
+    assert began["table4-20-resnet-vgg"] == "table2-256-128"
+    # Claims train nothing: they put one row's model against another's.
+    assert not any(key.startswith("claim") for key in began)
+    last = {row.key: names for row, names in zip(rows, lab.evaluated, strict=True)}
+    assert [m.name for m in last["claim-s10"]] == ["table2-512-2048x1", "table2-s1"]
+    assert [m.name for m in last["claim-transfer"]] == ["table4-72-resnet-vgg", "table2-256-128"]
+    told = stored(tmp_path / "figures", small)["claim-s10"]["differs"]
+    assert not any("the paper" in words for words in told)
+
+
 def test_a_row_is_stored_with_what_it_takes_to_believe_it(tmp_path):
     zhang, lab = study("zhang2019"), Lab()
     assert [o.state for o in go(tmp_path, zhang, chosen(zhang, "table1", "mandatory"), lab)] == [
