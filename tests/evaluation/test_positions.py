@@ -1,5 +1,7 @@
 """Histograms of positions tell what the positions themselves would."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -79,6 +81,17 @@ def test_a_reader_that_is_better_differs_by_more_than_chance_from_one_that_is_no
         (-better.value, -better.high, -better.low)
     )
     assert {group for _, group in rows} == {"", "vendor=A", "vendor=B"}
+
+
+def test_a_maker_of_one_woman_has_no_figure_and_is_not_compared():
+    records, histograms, _ = drawn(3.0)
+    records = tuple(
+        replace(r, vendor="C") if r.patient_id == "p0" else r for r in records
+    )  # fmt: skip
+    own = replicated(counted("x", records, histograms), **DRAWN)
+    alone = [f for f in position_figures(own)[0] if f.group == "vendor=C"]
+    assert alone and all(f.value is None and "one patient" in f.note for f in alone)
+    assert "vendor=C" not in {c.group for c in compare_positions([own, own])}
 
 
 def test_without_a_calcification_there_is_no_figure_and_a_reason():
