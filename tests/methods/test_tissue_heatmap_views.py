@@ -333,5 +333,5 @@ def test_what_is_built_on_another_model_takes_its_classifier_as_it_is(tmp_path):
     for name, value in taken.state_dict().items():
         assert torch.equal(value, tissue.state_dict()[name])
     other = config.model_copy(update={"spacing_mm": 0.2})
-    with pytest.raises(SecondReaderError, match="0.4 mm, expected 0.2"):
+    with pytest.raises(SecondReaderError, match=r"0\.4 mm, expected 0\.2"):
         training._tissue([], other, tmp_path / "run", Hardware("cpu"))
