@@ -1,5 +1,7 @@
 """Several readers as one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -12,12 +14,14 @@ from secondreader.domain import (
     ImageSource,
     Intent,
     Kind,
+    Laterality,
     Mammogram,
     Point,
     SecondReaderError,
+    View,
 )
 from secondreader.learning.hardware import Hardware
-from secondreader.reading import load_model, load_models
+from secondreader.reading import Model, exam_reading, load_model, load_models, view_reading
 
 QUIET = Hardware("cpu", progress=False)
 
@@ -107,21 +111,38 @@ def test_the_best_members_are_those_whose_mean_is_best():
 
 def test_a_stack_beats_the_mean_and_gives_no_weight_to_who_is_wrong():
     scores, truth = noisy()
-    weights = panel._stacked(scores, truth)
+    *weights, intercept = panel._stacked(scores, truth)
     assert weights[3] == 0 and weights[0] > 0.3 and weights[1] > 0.3
     fresh, known = noisy(1)
-    stacked = of(*[Corner()] * 3, combine="stack").config
-    config = stacked.model_copy(update={"weights": weights, "members": ("a", "b", "c", "d")})
-    reader = panel.Panel(config, [Corner()] * 4)
-    found = np.array([reader.combined(row) for row in fresh])
+    own = panel.Weighing(level="image", members=(0, 1, 2, 3), weights=weights, intercept=intercept)
+    reader = of(*[Corner()] * 4, combine="stack", weights=(own,))
+    found = np.array([reader.combined("image", row.tolist()) for row in fresh])
     assert roc_auc_score(known, found) > roc_auc_score(known, fresh.mean(axis=1)) + 0.05
     assert ((found > 0) & (found < 1)).all()
+    assert reader.combined("exam", fresh[0].tolist()) is None  # never weighed
 
 
-def test_without_a_useful_member_there_is_no_stack():
+def test_without_a_useful_member_a_stack_knows_how_often_it_is_true_and_nothing_else():
     scores, truth = noisy()
-    with pytest.raises(SecondReaderError, match="no member whose scores rise"):
-        panel._stacked(scores[:, 3:], truth)
+    *weights, intercept = panel._stacked(scores[:, 3:], truth)
+    assert weights == [0.0]
+    assert 1 / (1 + np.exp(-intercept)) == pytest.approx(truth.mean(), abs=0.01)
+
+
+def test_an_even_mean_is_of_scores_in_their_own_spreads():
+    scores, truth = noisy()
+    squeezed = scores[:, :2] ** [1, 4]  # another scale, the same order
+    *weights, intercept = panel._even(squeezed, truth)
+    logits = np.log(squeezed / (1 - squeezed))
+    wanted = ((logits - logits.mean(axis=0)) / logits.std(axis=0)).mean(axis=1)
+    assert logits @ weights + intercept == pytest.approx(wanted, abs=1e-6)
+
+
+def test_what_one_member_does_not_read_is_left_to_the_others_if_asked():
+    both = of(Refusing(), Corner(), absent="leave out").read(IMAGE)
+    assert both.score == pytest.approx(0.1) and both.refused is None
+    none = of(Refusing(), Refusing(), absent="leave out").read(IMAGE)
+    assert none.score is None and none.refused == ("no-breast", "none there")
 
 
 class Images:
@@ -171,3 +192,69 @@ def test_validation_images_of_one_kind_cannot_decide(tmp_path):
     config = panel.Config(members=("spot_filter", "spot_filter"), most=1)
     with pytest.raises(SecondReaderError, match="validation images of one kind"):
         panel.train(config, Images([]), Images([True, True]), tmp_path, hardware=QUIET)
+
+
+class Women:
+    """Two women with four views each; in one the left breast is malignant."""
+
+    def __init__(self, exams=12):
+        self.records = [
+            ImageRecord("d", f"{e}-{side}-{view}", f"p{e}", f"e{e}", laterality=side, view=view,
+                        malignant=e % 2 == 0 and side is Laterality.L)
+            for e in range(exams)
+            for side in (Laterality.L, Laterality.R)
+            for view in (View.CC, View.MLO)
+        ]  # fmt: skip
+
+    def open(self, record):
+        row = self.records.index(record)
+        rng = np.random.default_rng(row)
+        low = 0.7 if record.malignant else 0.2
+        made = mammogram([[low + 0.2 * rng.random(), 0.0], [0.0, 0.0]])
+        return replace(made, laterality=record.laterality, view=record.view)
+
+
+def test_images_breasts_and_exams_are_weighed_each_and_so_is_every_set_of_members(tmp_path):
+    women = Women()
+    config = panel.Config(members=("a", "b"), combine="stack", absent="leave out")
+    reader = panel.Panel(config, [Corner(), Corner(0.5)])
+    scores = panel._scores(reader, women, tmp_path / "s.npy", QUIET)
+    scores[::4, 1] = np.nan  # the second reads no left CC
+    table, truth = panel._table(women, scores, "breast")
+    # A breast is the mean of the views that were read, and as malignant as its images.
+    assert table.shape == (24, 2) and truth.sum() == 6
+    assert table[0] == pytest.approx([scores[:2, 0].mean(), scores[1, 1]])
+    table, truth = panel._table(women, scores, "exam")
+    assert table[0, 0] == pytest.approx(max(scores[:2, 0].mean(), scores[2:4, 0].mean()))
+    assert truth.tolist() == [e % 2 == 0 for e in range(12)]
+    weighed = panel._weighed(config, women, scores)
+    assert {(w.level, w.members) for w in weighed} == {
+        (level, members)
+        for level in ("image", "breast", "exam")
+        for members in ((0,), (1,), (0, 1))
+    }
+    again = panel._scores(reader, Women(0), tmp_path / "s.npy", QUIET)
+    assert len(again) == 48  # kept: a second call reads nothing
+
+
+def test_a_breast_s_score_is_weighed_from_its_members_not_averaged_over_its_views(tmp_path):
+    weights = tuple(
+        panel.Weighing(level=level, members=(0,), weights=(w,), intercept=0.0)
+        for level, w in (("image", 1.0), ("breast", 2.0), ("exam", 3.0))
+    )
+    reader = of(Corner(), combine="stack", weights=weights)
+    model = Model("panel", "", reader, (), None)
+    women = Women(2)
+    views = [
+        view_reading([model], women.open(r), input=0, accept=frozenset()) for r in women.records[:4]
+    ]
+    read = exam_reading("e", None, views, [model])
+    first = [float(women.open(r).pixels[0, 0]) for r in women.records[:4]]
+
+    def logistic(value, weight):
+        return 1 / (1 + ((1 - value) / value) ** weight)
+
+    assert views[0].scores[0].score == pytest.approx(logistic(first[0], 1))
+    left = {b.laterality: b.scores[0].score for b in read.breasts}[Laterality.L]
+    assert left == pytest.approx(logistic(np.mean(first[:2]), 2), rel=1e-5)
+    assert read.scores[0].score == pytest.approx(logistic(np.mean(first[:2]), 3), rel=1e-5)

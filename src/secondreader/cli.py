@@ -106,7 +106,7 @@ def read(
         outcome = pipeline.read_to(
             inputs,
             out,
-            models=model or pipeline.DEFAULT_MODELS,
+            models=model,
             at=at,
             options=options,
             workers=workers,
@@ -162,27 +162,40 @@ def inspect(
 
 @app.command()
 def models(
-    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="The whole card of this one.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout, cards too.")] = False,
     device: Device = "auto",
     threads: Threads = None,
     quiet: Quiet = False,
     version: Version = False,
 ) -> None:
-    """List the readers at hand, each with its operating points."""
+    """List the readers at hand, each with its operating points, or show the card of one."""
     from secondreader import pipeline
 
     known = pipeline.readers_at_hand()
+    if name is not None:
+        known = [one for one in known if one["name"] == name]
+        if not known:
+            told = ", ".join(one["name"] for one in pipeline.readers_at_hand())
+            raise SecondReaderError(f"models: got {name!r}, expected one of {told}")
     if as_json:
         typer.echo(json.dumps(known, indent=2))
         return
     for one in known:
-        typer.echo(f"{one['name']}: {one['about']}")
+        reads = " (reads where nobody is named)" if one["reads_by_default"] else ""
+        typer.echo(f"{one['name']}: {one['about']}{reads}")
         for point in one["operating_points"]:
             mark = " (default)" if point["name"] == one["default"] else ""
             typer.echo(
                 f"  --at {point['name']}{mark}: {point['kind']} scoring {point['threshold']:g} "
                 f"or more; {point['rule']}; chosen on {point['chosen_on']}"
             )
+        if name is not None and one["card"]:
+            typer.echo(f"\n{one['card']}")
+        elif one["card"]:
+            typer.echo(f"  card: secondreader models {one['name']}")
 
 
 @app.command()
@@ -200,7 +213,7 @@ def demo(
 
     outcome = pipeline.demo(out)
     say(
-        f"a phantom exam lies in {out / 'exam'}; {pipeline.DEFAULT_MODELS[0]} read "
+        f"a phantom exam lies in {out / 'exam'}; {pipeline.default_models()[0]} read "
         f"{outcome.read} images of it: {outcome.findings} {plural(outcome.findings, 'finding')}"
     )
     say(f"report: {(out / 'reading' / 'report.html').resolve()}")

@@ -397,7 +397,8 @@ class ImageReading:
     """What one reader says of one image.
 
     ``refused`` is (code, reason) where the reader does not read such an image; then ``score`` is
-    ``None`` and there are no detections.
+    ``None`` and there are no detections. ``parts`` are the scores of a panel's members, which are
+    weighed anew for a breast and an exam.
     """
 
     source: ImageSource
@@ -405,16 +406,21 @@ class ImageReading:
     refused: tuple[str, str] | None = None
     detections: tuple[Detection, ...] = ()
     heatmap: Heatmap | None = None
+    parts: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ModelScore:
-    """One model's score, its calibrated probability, or why it has none."""
+    """One model's score, its calibrated probability, or why it has none.
+
+    ``parts`` are the scores of a panel's members, where it weighs them by level.
+    """
 
     model: str
     score: float | None
     probability: float | None = None
     refused: tuple[str, str] | None = None
+    parts: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -475,6 +481,7 @@ class Reader(Protocol):
 
     ``intents`` are the kinds of values it was trained on: an image of another kind is refused
     unless the user accepts it; ``None`` in it admits images whose intent is unknown (rasters).
+    A panel that weighs its members by level also has ``combined(level, parts)``: a score of theirs.
     A reader that reads whole exams also has ``read_exam(images) -> (ImageReading, …)``, one for each
     image of an exam in their order. One that can be
     measured by more than its readings tell, such as by patches, also has ``own_figures(parts, part, *,

@@ -6,8 +6,11 @@ return the `Frame` that says where the grid lies in its source, so coordinates c
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import Literal
+import weakref
+from collections.abc import Callable
+from typing import Any, Concatenate, Literal, ParamSpec
 
 import numpy as np
 from PIL import Image
@@ -26,6 +29,7 @@ __all__ = [
     "flip_cols",
     "looks_inverted",
     "normalise",
+    "once",
     "orient",
     "resample",
     "strongest",
@@ -33,13 +37,39 @@ __all__ = [
 ]
 
 Side = Literal["left", "right"]
+P = ParamSpec("P")
+Measured = Callable[Concatenate[np.ndarray, P], np.ndarray]
 _LONGEST = 512
 """The mask is found on a grid whose longest side has at most this many pixels."""
+
+
+def once(measure: Measured[P]) -> Measured[P]:
+    """Let a function of an image remember what it last said: several readers ask the same of one image.
+
+    Only of arrays that cannot be written to, as those of mammograms are; what it returns of them
+    cannot be written to either. The image is not kept alive.
+    """
+    last: list[tuple[weakref.ref[np.ndarray], Any, np.ndarray]] = []
+
+    @functools.wraps(measure)
+    def remembered(pixels: np.ndarray, /, *args: P.args, **kwargs: P.kwargs) -> np.ndarray:
+        if pixels.flags.writeable:
+            return measure(pixels, *args, **kwargs)
+        for image, asked, answer in last[:1]:
+            if image() is pixels and asked == (args, kwargs):
+                return answer
+        found = measure(pixels, *args, **kwargs)
+        found.flags.writeable = False
+        last[:] = [(weakref.ref(pixels), (args, kwargs), found)]
+        return found
+
+    return remembered
 
 
 # --------------------------------------------------------------------------------- the breast
 
 
+@once
 def breast_mask(pixels: np.ndarray, spacing_mm: tuple[float, float] | None = None) -> np.ndarray:
     """Find the breast, pectoral muscle included.
 

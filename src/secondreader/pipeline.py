@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 from secondreader import __version__, formats, report
 from secondreader.archive import Plan, exam_readings, opener, read_exams
 from secondreader.catalogue import catalogue
-from secondreader.domain import ExamReading, Part, SecondReaderError
+from secondreader.domain import ExamReading, OperatingPoint, Part, SecondReaderError
 from secondreader.evaluation.figures import Metrics
 from secondreader.formats import ReadOptions, Skipped, Table
 from secondreader.journal import Journal
+from secondreader.learning import box
 from secondreader.methods import METHODS, WITHOUT_WEIGHTS, method
 from secondreader.outputs import Outcome, finish
-from secondreader.reading import load_model, load_models
+from secondreader.reading import load_models, method_of, operating_points, own_points
 from secondreader.sources import load_all
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     from secondreader.training import Training
 
 __all__ = [
-    "DEFAULT_MODELS",
     "Outcome",
+    "default_models",
     "demo",
     "evaluate",
     "inspect",
@@ -42,7 +43,6 @@ __all__ = [
     "train",
 ]
 
-DEFAULT_MODELS = ("spot_filter",)
 DEMO_SEED = 21
 _LOG = logging.getLogger("secondreader")
 PathLike = str | Path
@@ -51,7 +51,7 @@ PathLike = str | Path
 def read(
     paths: PathLike | Iterable[PathLike],
     *,
-    models: Sequence[str] = DEFAULT_MODELS,
+    models: Sequence[str] | None = None,
     at: str | None = None,
     accept: Iterable[str] = (),
     spacing_mm: float | None = None,
@@ -66,7 +66,7 @@ def read(
     paths
         Files, folders, ZIPs.
     models
-        Names of readers, or model folders.
+        Names of readers, or model folders; those of `default_models` if ``None``.
     at
         The operating point above which a detection is a finding; each model's default if ``None``.
     accept
@@ -91,7 +91,7 @@ def read(
         If a model or an option is wrong. A file that cannot be read is no error.
     """
     options = read_options(accept, spacing_mm, bits, table)
-    loaded = load_models(models, at)
+    loaded = load_models(models or default_models(), at)
     skip = on_skip or (lambda s: _LOG.warning("skipped %s: %s", s.path, s.reason))
     found = catalogue(_inputs(paths), options, Journal())
     for skipped in found.skipped():
@@ -108,7 +108,7 @@ def read_to(
     paths: PathLike | Iterable[PathLike],
     out: PathLike,
     *,
-    models: Sequence[str] = DEFAULT_MODELS,
+    models: Sequence[str] | None = None,
     at: str | None = None,
     options: ReadOptions | None = None,
     workers: int = 1,
@@ -142,6 +142,7 @@ def read_to(
     """
     inputs = _inputs(paths)
     options = options or ReadOptions()
+    models = tuple(models or default_models())
     out = _output_folder(out)
     header = report.ReadingHeader(
         version=__version__,
@@ -150,7 +151,7 @@ def read_to(
             report.ModelIdentity(name=m.name, sha256=m.sha256) for m in load_models(models, at)
         ),
     )
-    plan = Plan(out, tuple(models), at, options, header, secret)
+    plan = Plan(out, models, at, options, header, secret)
     journal = Journal(out / "journal.sqlite")
     try:
         found = catalogue(
@@ -347,6 +348,8 @@ def plan_training(
     module = method(name)
     if not hasattr(module, "train"):
         raise SecondReaderError(f"train: got {name}, which has nothing to learn")
+    if init in box.in_the_box() and not Path(init).exists():
+        init = str(box.box() / init)
     config = configuration.resolve(
         module.Config, METHODS[name], preset, settings, init=init, seed=seed
     )
@@ -387,17 +390,35 @@ def demo(out: PathLike) -> Outcome:
     return read_to(folder / "exam", folder / "reading")
 
 
+def default_models() -> tuple[str, ...]:
+    """Return who reads where nobody is named: the box's default, else the one that needs no weights."""
+    return (box.DEFAULT,) if box.DEFAULT in box.in_the_box() else WITHOUT_WEIGHTS
+
+
 def readers_at_hand() -> list[dict[str, Any]]:
-    """Return the readers that come without a folder: what each is, and its operating points."""
+    """Return the readers that go by a name: what each is, its operating points, its card if it has one."""
     known = []
     for name in WITHOUT_WEIGHTS:
-        model = load_model(name)
         about = (method(name).__doc__ or "").strip().splitlines()[0]
-        points = [asdict(point) for point in model.points]
-        known.append(
-            {"name": name, "about": about, "default": model.at, "operating_points": points}
-        )
+        points, default = own_points(name)
+        known.append(_told(name, about, points, default, None))
+    for name in box.in_the_box():
+        folder = box.box() / name
+        card = folder / "model-card.md"
+        points, default = operating_points(folder / "operating_points.json")
+        about = f"{method_of(folder)}, in the box"
+        text = card.read_text(encoding="utf-8") if card.is_file() else None
+        known.append(_told(name, about, points, default, text))
     return known
+
+
+def _told(
+    name: str, about: str, points: Sequence[OperatingPoint], default: str | None, card: str | None
+) -> dict[str, Any]:
+    listed = [asdict(point) for point in points]
+    first = name == default_models()[0]
+    return {"name": name, "about": about, "reads_by_default": first, "default": default,
+            "operating_points": listed, "card": card}  # fmt: skip
 
 
 def read_options(

@@ -11,7 +11,7 @@ import hashlib
 import importlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -36,12 +36,13 @@ from secondreader.domain import (
     ViewReading,
 )
 from secondreader.evaluation.calibration import Calibration, apply, from_json
+from secondreader.learning import box, likeness
 from secondreader.methods import METHODS, WITHOUT_WEIGHTS, method
 
 _LOG = logging.getLogger("secondreader")
 __all__ = [
-    "Model", "exam_reading", "load_model", "load_models", "read_together", "reads_exams",
-    "view_reading",
+    "Model", "exam_reading", "load_model", "load_models", "method_of", "operating_points",
+    "own_points", "read_together", "reads_exams", "view_reading",
 ]  # fmt: skip
 
 
@@ -51,7 +52,8 @@ class Model:
 
     ``at`` names the operating point in use; ``points`` are all of them. ``calibrations`` makes
     probabilities of the scores of an ``image``, a ``breast``, an ``exam``; those called LEVEL/METHOD
-    are other ways, which figures show beside it.
+    are other ways, which figures show beside it. ``likeness`` tells images unlike those that it was
+    trained on, which are refused.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Model:
     points: tuple[OperatingPoint, ...]
     at: str | None
     calibrations: Mapping[str, Calibration] = field(default_factory=dict)
+    likeness: likeness.Likeness | None = None
 
 
 def load_models(names: Sequence[str], at: str | None = None) -> tuple[Model, ...]:
@@ -89,7 +92,8 @@ def load_model(name: str, at: str | None = None) -> Model:
     Parameters
     ----------
     name
-        A method that needs no weights, a model folder, or a run folder with a model in it.
+        A method that needs no weights, a reader in the box, a model folder, or a run folder with a
+        model in it.
     at
         The name of the operating point to use; ``None`` takes the model's default.
 
@@ -100,23 +104,25 @@ def load_model(name: str, at: str | None = None) -> Model:
     """
     folder = _model_folder(name)
     calibrations: dict[str, Calibration] = {}
+    alike = None
     if folder is None:
         reader = method(name).load(None)
-        points_file = Path(str(importlib.import_module(METHODS[name]).__file__)).parent
-        points, default = _operating_points(points_file / "operating_points.json")
+        points, default = own_points(name)
         digest = hashlib.sha256(f"{name} {__version__} {_config_json(reader)}".encode()).hexdigest()
     else:
-        config = _read_json(folder / "config.json")
-        reader = method(str(config.get("method"))).load(folder)
-        points, default = _operating_points(folder / "operating_points.json")
+        reader = method(method_of(folder)).load(folder)
+        points, default = operating_points(folder / "operating_points.json")
         calibrations = _calibrations(folder / "calibration.json")
+        alike = likeness.loaded(folder)
         digest = _digest(folder)
     names = sorted({point.name for point in points})
     if at is not None and at not in names:
         raise SecondReaderError(
             f"--at: got {at!r}, but {reader.name} has {', '.join(names) or 'no operating point'}"
         )
-    return Model(reader.name, digest, reader, points, at or default, calibrations)
+    boxed = name in box.in_the_box() and folder == box.box() / name
+    called = name if boxed else reader.name
+    return Model(called, digest, reader, points, at or default, calibrations, alike)
 
 
 def read_together(
@@ -166,6 +172,7 @@ def view_reading(
                 reading.score,
                 _probability(model, "image", reading.score),
                 reading.refused,
+                reading.parts,
             )
             for model, reading in readings
         ),
@@ -206,14 +213,28 @@ def exam_reading(
 
 def _breast(model: Model, side: Laterality | None, views: Sequence[ViewReading]) -> ModelScore:
     own = [s for v in views if v.laterality is side for s in v.scores if s.model == model.name]
-    combine = exam_score if side is None else breast_score
-    score = combine([s.score for s in own])
-    return ModelScore(model.name, score, _probability(model, "breast", score))
+    return _joined(model, "breast", own, exam_score if side is None else breast_score)
 
 
 def _exam(model: Model, breasts: Sequence[BreastReading]) -> ModelScore:
-    score = exam_score([s.score for b in breasts for s in b.scores if s.model == model.name])
-    return ModelScore(model.name, score, _probability(model, "exam", score))
+    own = [s for b in breasts for s in b.scores if s.model == model.name]
+    return _joined(model, "exam", own, exam_score)
+
+
+def _joined(
+    model: Model,
+    level: str,
+    scores: Sequence[ModelScore],
+    combine: Callable[[Sequence[float | None]], float | None],
+) -> ModelScore:
+    """Combine scores to one of a breast or an exam; a panel weighs what each of its members has of it."""
+    columns = [score.parts for score in scores if score.parts]
+    parts = tuple(combine(column) for column in zip(*columns, strict=True))
+    if parts:
+        score: float | None = model.reader.combined(level, parts)  # type: ignore[attr-defined]
+    else:
+        score = combine([s.score for s in scores])
+    return ModelScore(model.name, score, _probability(model, level, score), parts=parts)
 
 
 def _probability(model: Model, level: str, score: float | None) -> float | None:
@@ -235,12 +256,15 @@ def _read(model: Model, mammogram: Mammogram, accept: frozenset[str]) -> ImageRe
 
 def _refused(model: Model, mammogram: Mammogram, accept: frozenset[str]) -> ImageReading | None:
     intent = mammogram.source.intent
-    if intent in model.reader.intents or (intent is not None and intent.value in accept):
+    if intent not in model.reader.intents and (intent is None or intent.value not in accept):
+        code = intent.value if intent else "unknown-intent"
+        wanted = ", ".join(sorted(i.value for i in model.reader.intents if i))
+        reason = f"{model.name} reads {wanted} images; this one is {code} (--accept {code})"
+        return ImageReading(mammogram.source, None, (code, reason))
+    if model.likeness is None or likeness.CODE in accept:
         return None
-    code = intent.value if intent else "unknown-intent"
-    wanted = ", ".join(sorted(i.value for i in model.reader.intents if i))
-    reason = f"{model.name} reads {wanted} images; this one is {code} (--accept {code})"
-    return ImageReading(mammogram.source, None, (code, reason))
+    unlike = model.likeness.unlike(mammogram, model.name)
+    return None if unlike is None else ImageReading(mammogram.source, None, unlike)
 
 
 def _failed(model: Model, mammogram: Mammogram, error: Exception) -> ImageReading:
@@ -265,14 +289,11 @@ def _threshold(model: Model, kind: Kind) -> float | None:
 
 def _model_folder(name: str) -> Path | None:
     """Return the model folder that a name means, ``None`` for a method without weights."""
-    for folder in (Path(name) / "model", Path(name)):
-        if (folder / "config.json").is_file():
-            return folder
-    if name in METHODS:
-        return None
-    raise SecondReaderError(
-        f"--model: got {name!r}, expected a model folder or one of {', '.join(WITHOUT_WEIGHTS)}"
-    )
+    folder = box.model_folder(name)
+    if folder is None and name not in METHODS:
+        known = ", ".join([*box.in_the_box(), *WITHOUT_WEIGHTS])
+        raise SecondReaderError(f"--model: got {name!r}, expected a model folder or one of {known}")
+    return folder
 
 
 def _run_name(name: str) -> str:
@@ -286,9 +307,15 @@ def _digest(folder: Path) -> str:
     digest = hashlib.sha256()
     names = ["config.json", "weights.safetensors", "operating_points.json", "calibration.json"]
     members = (f for f in folder.glob("members/**/*") if f.is_file())  # a panel's
+    if (folder / likeness.FILE).is_file():  # younger than readings that are kept
+        names.append(likeness.FILE)
     for name in names + sorted(f.relative_to(folder).as_posix() for f in members):
         file = folder / name
         digest.update(name.encode() + (file.read_bytes() if file.is_file() else b""))
+    for name in _read_json(folder / "config.json").get("config", {}).get("members", ()):
+        outside = box.member_folder(folder, name)  # a panel's, in the box
+        if outside is not None and not outside.is_relative_to(folder):
+            digest.update(_digest(outside).encode())
     return digest.hexdigest()
 
 
@@ -301,7 +328,19 @@ def _calibrations(path: Path) -> dict[str, Calibration]:
         raise SecondReaderError(f"{error}: {path}") from None
 
 
-def _operating_points(path: Path) -> tuple[tuple[OperatingPoint, ...], str | None]:
+def method_of(folder: Path) -> str:
+    """Return the method of a model folder."""
+    return str(_read_json(folder / "config.json").get("method"))
+
+
+def own_points(name: str) -> tuple[tuple[OperatingPoint, ...], str | None]:
+    """Return the operating points that a method without weights has in its package, and the default's name."""
+    package = Path(str(importlib.import_module(METHODS[name]).__file__)).parent
+    return operating_points(package / "operating_points.json")
+
+
+def operating_points(path: Path) -> tuple[tuple[OperatingPoint, ...], str | None]:
+    """Read operating points and the default's name from a file; none where there is none."""
     if not path.is_file():
         return (), None
     stored = _read_json(path)

@@ -38,6 +38,7 @@ from secondreader.evaluation.tables import tables
 from secondreader.evaluation.units import LEVELS, Level
 from secondreader.formats import FileRef
 from secondreader.journal import Entry, Journal
+from secondreader.learning import likeness
 from secondreader.reading import Model, load_models
 from secondreader.sources import images_of
 from secondreader.worst_images import figures_page
@@ -128,7 +129,9 @@ def read_records(
         def open_image(ref: FileRef) -> Mammogram:
             return chosen.images.open(records[ref.input, ref.path])
 
-        for exam, reading, skipped, _ in exam_readings(missing, loaded, open_image):
+        # Who chose the images wants a figure of all of them, those unlike a model's training too.
+        accept = frozenset({likeness.CODE})
+        for exam, reading, skipped, _ in exam_readings(missing, loaded, open_image, accept):
             plain = replace(reading, images=tuple(replace(v, heatmaps=()) for v in reading.images))
             form = report.exam_form(plain, {})
             entry = Entry(form.model_dump(mode="json"), [asdict(s) for s in skipped])

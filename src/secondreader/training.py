@@ -14,12 +14,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel
 
 from secondreader.datasets.image_set import FileImages
 from secondreader.datasets.parts import divide_sets
 from secondreader.datasets.records import Records
-from secondreader.domain import ImageRecord, Kind, OperatingPoint, Part, SecondReaderError
+from secondreader.domain import (
+    Frame,
+    ImageRecord,
+    Kind,
+    Mammogram,
+    OperatingPoint,
+    Part,
+    SecondReaderError,
+)
 from secondreader.evaluation import calibration
 from secondreader.evaluation.figures import to_json
 from secondreader.evaluation.froc import find
@@ -27,6 +36,7 @@ from secondreader.evaluation.matching import hit_rule
 from secondreader.evaluation.operating_points import choose
 from secondreader.evaluation.scored import Readings, fingerprint
 from secondreader.evaluation.units import units
+from secondreader.learning import likeness
 from secondreader.learning.hardware import Hardware, first_process
 from secondreader.learning.model_card import write_card
 from secondreader.learning.model_folder import environment
@@ -40,6 +50,8 @@ __all__ = ["Training", "counts", "plan", "run", "stages"]
 _RATES = (0.25, 0.5, 1.0)
 _POINTS = "fpi-{rate:g}"
 _DEFAULT_POINT = "fpi-0.5"
+_LOOKED_AT = 300  # images of a part, at most, by which likeness is told
+_FEATURES_KEY = "likeness/1"
 # Which rule says that a detection of a kind is right.
 _RULES = {
     Kind.MICROCALCIFICATION: "one_to_one",
@@ -163,9 +175,10 @@ def run(
     with held:
         whole = images_of(training.sources)
         own = {part: whole.part(records) for part, records in training.parts.items()}
-        method(training.method).train(
+        module = method(training.method)
+        module.train(
             training.config,
-            own[Part.TRAIN],
+            own[getattr(module, "LEARNS_FROM", Part.TRAIN)],  # a panel: the calibration part
             own[Part.VALIDATION],
             run_dir,
             hardware=training.hardware,
@@ -206,7 +219,7 @@ def _finish(
     progress: Callable[[str, int, int], None],
     on_note: Callable[[str], None],
 ) -> None:
-    for name in ("operating_points.json", "calibration.json"):
+    for name in ("operating_points.json", "calibration.json", likeness.FILE):
         (folder / name).unlink(missing_ok=True)  # of a call before: it would change what is read
 
     def readings(part: Part) -> tuple[Chosen, Path, Readings]:
@@ -237,6 +250,35 @@ def _finish(
     stored = {"default": default, "points": [asdict(p) for p in points]}
     write_whole(folder / "operating_points.json", json.dumps(stored, indent=1) + "\n")
     write_whole(folder / "calibration.json", json.dumps(maps, indent=1) + "\n")
+    try:
+        write_whole(folder / likeness.FILE, _likeness(own, progress).text())
+    except SecondReaderError as error:
+        on_note(f"images unlike the training's are not told: {error}")
+
+
+def _likeness(
+    own: Mapping[Part, FileImages], progress: Callable[[str, int, int], None]
+) -> likeness.Likeness:
+    """Fit what training images look like; the features of an image are kept for the next model."""
+    found: dict[Part, np.ndarray] = {}
+    makers: list[str | None] = []
+    for part in (Part.TRAIN, Part.VALIDATION):
+        records = own[part].records
+        every = -(-len(records) // _LOOKED_AT)
+        # An odd stride, so that no view of exams of four is passed over.
+        chosen = records[:: every + (every % 2 == 0)]
+        rows = []
+        for done, record in enumerate(chosen, 1):
+            rows.append(own[part].prepared(record, _features, _FEATURES_KEY)[0][0].astype(float))
+            progress(f"looking at the {part} part", done, len(chosen))
+        found[part] = np.array(rows).reshape(len(rows), len(likeness.FEATURES))
+        makers += [r.vendor for r in chosen] if part is Part.TRAIN else []
+    return likeness.fitted(found[Part.TRAIN], makers, found[Part.VALIDATION])
+
+
+def _features(mammogram: Mammogram) -> tuple[np.ndarray, Frame]:
+    made = likeness.features(mammogram)[None].astype(np.float32)
+    return made, Frame((1, made.shape[1]), (1, made.shape[1]))
 
 
 def _points(

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from secondreader.domain import SecondReaderError
+from secondreader.learning.box import in_the_box, model_folder
 
 __all__ = ["initialise", "torchvision_weights"]
 
@@ -35,7 +36,7 @@ def initialise(
         Changed in place.
     init
         ``none``; a key of ``published``; a file (safetensors, or a state dict that torchvision
-        wrote); a model folder.
+        wrote); a model folder, or a reader in the box.
     published
         ``imagenet`` or ``coco`` → what downloads them, see `torchvision_weights`.
     prefix
@@ -55,14 +56,14 @@ def initialise(
         return "weights drawn at random"
     if published and init in published:
         return _take(network, published[init](), init)
+    folder = model_folder(init)
+    if folder is not None:
+        own = _read(folder / "weights.safetensors")
+        named = {n.removeprefix(prefix): v for n, v in own.items() if n.startswith(prefix)}
+        return _take(network, named, init)
     path = Path(init)
-    for folder in (path / "model", path):
-        if (folder / "weights.safetensors").is_file():
-            own = _read(folder / "weights.safetensors")
-            named = {n.removeprefix(prefix): v for n, v in own.items() if n.startswith(prefix)}
-            return _take(network, named, init)
     if not path.is_file():
-        known = ", ".join(["none", *(published or {}), "a file", "a model folder"])
+        known = ", ".join(["none", *(published or {}), "a file", "a model folder", *in_the_box()])
         raise SecondReaderError(f"--init: got {init!r}, expected {known}")
     return _take(network, _read(path), init)
 

@@ -1,0 +1,139 @@
+"""The readers in the box: found by name by every command, and small."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from secondreader import panel, pipeline
+from secondreader.cli import app
+from secondreader.domain import SecondReaderError
+from secondreader.learning import box
+from secondreader.learning.hardware import Hardware
+from secondreader.learning.initial import initialise
+from secondreader.learning.model_folder import save_model
+from secondreader.methods import METHODS
+from secondreader.methods.anomaly_cascade import Config
+from secondreader.methods.anomaly_cascade.network import first_stage
+from secondreader.reading import load_model, load_models
+
+QUIET = Hardware("cpu", progress=False)
+TINY = Config(width=2, detector="proposals", spacing_mm=0.2, threshold=0.5)
+POINTS = {
+    "default": "p",
+    "points": [
+        {"name": "p", "kind": "microcalcification", "threshold": 0.5, "rule": "r", "chosen_on": "d"}
+    ],
+}
+
+
+@pytest.fixture
+def boxed(tmp_path, monkeypatch):
+    """A box of one tiny reader, elsewhere."""
+    home = tmp_path / "box"
+    torch.manual_seed(0)
+    network = first_stage(TINY)
+    weights = {f"unet.{name}": value for name, value in network.state_dict().items()}
+    save_model(home / "spots", method="anomaly_cascade", config=TINY, weights=weights)
+    (home / "spots" / "operating_points.json").write_text(json.dumps(POINTS))
+    (home / "spots" / "model-card.md").write_text("# the card of spots\n")
+    monkeypatch.setattr(box, "box", lambda: home)
+    monkeypatch.chdir(tmp_path)  # so that a name is no folder by chance
+    return home
+
+
+def as_default(home, members=("spots", "spot_filter")):
+    config = panel.Config(members=members)
+    save_model(home / "default", method="panel", config=config, weights={"members": torch.ones(1)})
+
+
+def test_what_is_in_the_box_is_small_and_whole():
+    files = [file for file in box.box().rglob("*") if file.is_file()]
+    assert files
+    assert sum(file.stat().st_size for file in files) < box.LARGEST_MB * 1e6
+    for name in box.in_the_box():
+        assert load_model(name).name == name
+        assert (box.box() / name / "model-card.md").is_file()
+    # A reader that has a method's name could never be asked for.
+    assert not set(box.in_the_box()) & set(METHODS)
+
+
+def test_a_reader_in_the_box_goes_by_its_name(boxed):
+    model = load_model("spots")
+    assert (model.name, model.at) == ("spots", "p")
+    assert model.sha256 == load_model(str(boxed / "spots")).sha256
+    with pytest.raises(SecondReaderError, match="one of spots, spot_filter"):
+        load_model("spot")
+
+
+def test_a_folder_of_that_name_in_the_working_folder_comes_first(boxed, tmp_path):
+    shutil.copytree(boxed / "spots", tmp_path / "spots")
+    assert box.model_folder("spots").resolve() == (tmp_path / "spots").resolve()
+    (tmp_path / "spots" / "config.json").unlink()
+    assert box.model_folder("spots") == boxed / "spots"
+
+
+def test_the_default_reads_where_nobody_is_named_and_else_the_spot_filter(boxed, film_exams):
+    assert pipeline.default_models() == ("spot_filter",)
+    as_default(boxed, ("spot_filter",))
+    assert pipeline.default_models() == ("default",)
+    (first, _) = pipeline.read(film_exams)
+    assert [s.model for s in first.scores] == ["default"]
+
+
+@pytest.mark.slow
+def test_the_demo_reads_with_the_default(boxed, tmp_path):
+    as_default(boxed, ("spot_filter",))
+    told = CliRunner().invoke(app, ["demo", "-o", str(tmp_path / "demo")])
+    assert told.exit_code == 0, told.output
+    assert "default read 4 images" in told.stderr
+    models = json.loads((tmp_path / "demo" / "reading" / "reading.json").read_text())["models"]
+    assert [m["name"] for m in models] == ["default"]
+
+
+def test_models_lists_each_and_shows_the_card_of_one(boxed):
+    as_default(boxed)
+    listed = CliRunner().invoke(app, ["models"]).stdout
+    assert "spots: anomaly_cascade, in the box" in listed
+    assert "default: panel, in the box (reads where nobody is named)" in listed
+    assert "the card of spots" not in listed and "secondreader models spots" in listed
+    shown = CliRunner().invoke(app, ["models", "spots"]).stdout
+    assert "the card of spots" in shown and "spot_filter" not in shown
+    told = json.loads(CliRunner().invoke(app, ["models", "--json"]).stdout)
+    assert {one["name"]: one["card"] for one in told}["spots"] == "# the card of spots\n"
+    assert isinstance(CliRunner().invoke(app, ["models", "x"]).exception, SecondReaderError)
+
+
+def test_training_begins_from_a_reader_in_the_box(boxed):
+    planned = pipeline.plan_training(
+        "anomaly_cascade", ["phantom=tiny"], preset="smoke", init="spots"
+    )
+    assert planned.config.init == str(boxed / "spots")
+    torch.manual_seed(1)
+    network = first_stage(TINY)
+    told = initialise(network, "spots", prefix="unet.")
+    assert "from spots" in told and "at random" not in told
+
+
+def test_members_in_the_box_lie_beside_the_panel_and_count_for_its_digest(boxed, tmp_path):
+    as_default(boxed)
+    assert [m.name for m in panel.load(boxed / "default").members] == [
+        "anomaly_cascade", "spot_filter",
+    ]  # fmt: skip
+    before = load_model("default").sha256
+    wider = Config(width=2, detector="proposals", spacing_mm=0.2, threshold=0.75)
+    weights = {f"unet.{name}": value for name, value in first_stage(wider).state_dict().items()}
+    save_model(boxed / "spots", method="anomaly_cascade", config=wider, weights=weights)
+    assert load_model("default").sha256 != before
+    assert [m.name for m in load_models(["default", "spots"])] == ["default", "spots"]
+
+
+def test_a_panel_of_a_panel_in_the_box_takes_all_with_it(boxed, tmp_path):
+    as_default(boxed)
+    outer = panel.Config(members=("default", "spot_filter"))
+    panel.train(outer, None, None, tmp_path / "run", hardware=QUIET)
+    shutil.move(boxed, tmp_path / "gone")
+    reader = panel.load(tmp_path / "run" / "model")
+    assert [m.name for m in reader.members[0].members] == ["anomaly_cascade", "spot_filter"]
