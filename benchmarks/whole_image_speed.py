@@ -119,7 +119,7 @@ def beside_sliding(name: str, size: tuple[int, int], patch: int) -> dict:
     image = noise(size)
     scaled = network.scaled(image)
     features = network.features(scaled)
-    tiled = by_tiles(network.features, scaled, min(1024, min(size) // 64 * 32 + 512))
+    tiled = by_tiles(network.features, scaled, 736 if min(size) > 736 else 544)
     begun = time.process_time()
     crops = slid(network, image, patch)
     took = time.process_time() - begun
