@@ -49,9 +49,12 @@ def scores(model: Path, chosen: Chosen) -> dict[str, tuple[np.ndarray, np.ndarra
 
 def trained(asked: argparse.Namespace, way: str, fold: int) -> Path:
     """Return the model of a way to train and a fold."""
+    run = Path(asked.start)
+    start = run / "model" if (run / "model").is_dir() else run
     if way == PHANTOMS:
-        run = Path(asked.start)
-        return run / "model" if (run / "model").is_dir() else run
+        return start
+    told = json.loads((start / "config.json").read_text(encoding="utf-8"))
+    alike = [f"architecture={told['config']['architecture']}"]  # one network, three ways
     tune = way == TUNED
     return pipeline.train(
         "patch_to_image",
@@ -59,7 +62,7 @@ def trained(asked: argparse.Namespace, way: str, fold: int) -> Path:
         asked.work / f"{'tuned' if tune else 'scratch'}-{fold}",
         split=f"{asked.split}:{fold}",
         preset=asked.preset,
-        settings=["trains=tune"] if tune else [],
+        settings=[*alike, "trains=tune"] if tune else alike,
         init=asked.start if tune else None,
         hardware=Hardware(threads=asked.threads, progress=not asked.quiet),
         fitted=False,
