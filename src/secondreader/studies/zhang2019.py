@@ -226,6 +226,30 @@ _GROUPED = Table(
     ),
 )  # fmt: skip
 
+
+def _claim(key: str, words: str, row: str, rival: str, columns: tuple[str, ...]) -> Row:
+    """Return a row of a claim of the paper: that one row's recalls lie above another's, paired."""
+    cells = {
+        column: Cell("above 0", True, Measure(
+            f"recall_at_{column.removeprefix('R@')}_fp_on_all", "region", "zhang2019", minus="rival"),
+            above=0.0)
+        for column in columns
+    }  # fmt: skip
+    recipe = replace(_same("inbreast", row), against=rival)
+    return Row(key, (words,), cells, recipe, cost=_NOTHING)
+
+
+_CLAIMS = _table(
+    "claims", "The paper's claims as differences on the same women (points of a hundred)",
+    ("R@1", *_PROPOSALS),
+    (
+        _claim("claim-proposals", "ASN − U-Net, proposals", "table3-asn", "table3-unet", _PROPOSALS),
+        _claim("claim-cascade", "Proposed − U-Net w FPR", "table1-proposed", "table1-unet-fpr", _FINAL),
+        _claim("claim-lambda", "L1 − L1 w/o λ", "table1-proposed", "table5-l1-without-lambda", _FINAL),
+        _claim("claim-fpn", "Proposed − FPN FRCN", "table1-proposed", "table1-fpn-frcn", _FINAL),
+    ),
+)  # fmt: skip
+
 STUDY = Study(
     "zhang2019",
     "Zhang, Luo, Sun, Zhou, Li, Yu, Wang: Cascaded Generative and Discriminative Learning for "
