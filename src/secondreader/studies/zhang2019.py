@@ -279,5 +279,6 @@ STUDY = Study(
         _BEYOND,
         _CHOICES,
         _GROUPED,
+        _CLAIMS,
     ),
 )
