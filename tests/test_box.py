@@ -1,7 +1,9 @@
 """The readers in the box: found by name by every command, and small."""
 
+import importlib.util
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,6 +21,7 @@ from secondreader.methods.anomaly_cascade import Config
 from secondreader.methods.anomaly_cascade.network import first_stage
 from secondreader.reading import load_model, load_models
 
+TOOLS = Path(__file__).parent.parent / "tools"
 QUIET = Hardware("cpu", progress=False)
 TINY = Config(width=2, detector="proposals", spacing_mm=0.2, threshold=0.5)
 POINTS = {
@@ -137,3 +140,37 @@ def test_a_panel_of_a_panel_in_the_box_takes_all_with_it(boxed, tmp_path):
     shutil.move(boxed, tmp_path / "gone")
     reader = panel.load(tmp_path / "run" / "model")
     assert [m.name for m in reader.members[0].members] == ["anomaly_cascade", "spot_filter"]
+
+
+def tool(name):
+    spec = importlib.util.spec_from_file_location(name, TOOLS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_what_the_recipe_trained_is_put_into_the_box_with_its_command_and_hash(boxed, tmp_path):
+    packing, runs = tool("box"), tmp_path / "runs"
+    for number, name in enumerate(packing.MEMBERS):
+        shutil.copytree(boxed / "spots", runs / name / "model")
+        config = TINY.model_copy(update={"seed": number})
+        weights = {f"unet.{n}": v for n, v in first_stage(config).state_dict().items()}
+        save_model(runs / name / "model", method="anomaly_cascade", config=config, weights=weights)
+        (runs / name / "model" / "environment.json").write_text('{"seed": 0}')
+    members = tuple(str(runs / name) for name in packing.MEMBERS)
+    panel.train(panel.Config(members=members), None, None, runs / "default", hardware=QUIET)
+    (runs / "default" / "model" / "environment.json").write_text('{"seed": 0}')
+    target = tmp_path / "new"
+    assert packing.packed(runs, target, "secondreader reproduce default") < 1
+    boxed.rename(tmp_path / "old")
+    target.rename(boxed)
+    shutil.rmtree(runs)
+    assert box.in_the_box() == tuple(sorted((*packing.MEMBERS, "default")))
+    model = load_model("default")
+    assert model.reader.config.members == packing.MEMBERS
+    assert [m.config.seed for m in model.reader.members] == [0, 1, 2, 3]
+    card = (boxed / "masses" / "model-card.md").read_text()
+    told = json.loads((boxed / "masses" / "config.json").read_text())
+    assert "`secondreader reproduce default`, row masses" in card
+    assert told["sha256"]["weights.safetensors"] in card
+    assert not (boxed / "default" / "members").exists()

@@ -188,3 +188,21 @@ def test_on_a_real_digital_exam_the_mask_is_the_breast():
         mask = imaging.breast_mask(pixels)
         assert 0.4 < mask.mean() < 0.95
         assert imaging.chest_wall(mask) == ("left" if "L-" in file.name else "right")
+
+
+def test_what_is_asked_twice_of_an_image_is_measured_once_and_cannot_be_changed():
+    asked = []
+
+    @imaging.once
+    def measure(pixels, factor=1):
+        asked.append(factor)
+        return pixels * factor
+
+    image, other = np.ones((2, 2), np.float32), np.zeros((2, 2), np.float32)
+    assert measure(image).flags.writeable and measure(image).flags.writeable
+    assert asked == [1, 1]  # it could have been written to in between
+    image.flags.writeable = other.flags.writeable = False
+    first = measure(image, 2)
+    assert measure(image, 2) is first and not first.flags.writeable
+    assert measure(image, 3)[0, 0] == 3 and measure(other, 3)[0, 0] == 0
+    assert asked == [1, 1, 2, 3, 3]

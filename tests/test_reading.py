@@ -1,6 +1,6 @@
 """Who may read an image, what is a finding, and which score a breast has."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -19,6 +19,7 @@ from secondreader.domain import (
     View,
 )
 from secondreader.evaluation import calibration
+from secondreader.learning import likeness
 from secondreader.reading import (
     Model,
     exam_reading,
@@ -89,6 +90,39 @@ def test_a_detection_at_the_threshold_is_a_finding_and_one_of_another_kind_is_no
     view = read([model((point, other), "p", detections=found)], image())
     assert [d.finding for d in view.detections] == [True, False, False]
     assert {d.model for d in view.detections} == {"always"}
+
+
+def breast():
+    """A grey half-disc on black."""
+    rows, cols = np.ogrid[:200, :160]
+    inside = ((rows - 100) / 80) ** 2 + (cols / 110) ** 2 < 1
+    noise = np.random.default_rng(0).normal(0, 0.02, inside.shape)
+    pixels = np.where(inside, 0.5 + noise, 0).astype(np.float32)
+    return Mammogram(pixels, (0.4, 0.4), Laterality.L, View.CC, ImageSource("x"))
+
+
+def told(threshold):
+    """What a model says of its training images: it knows the grey value of air only."""
+    names, ones = ("grey value of air",), ((1.0,),)
+    return likeness.Likeness(names, (0.1,), ((0.0,),), ones, threshold, 0.99, 10, 20)
+
+
+def test_an_image_unlike_the_training_s_is_refused_unless_accepted_and_says_by_what():
+    like = replace(model(), likeness=told(2.0))
+    pixels = 1 - breast().pixels  # air at 1 lies ten spreads off
+    other = replace(breast(), pixels=pixels)
+    assert read([like], breast()).scores[0].score == 0.5
+    (score,) = read([like], other).scores
+    assert score.score is None and score.refused[0] == "unlike-training"
+    assert "10" in score.refused[1] and "grey value of air" in score.refused[1]
+    assert "99%" in score.refused[1] and "--accept unlike-training" in score.refused[1]
+    assert read([like], other, ["unlike-training"]).scores[0].score == 0.5
+    assert (
+        read([model()], other).scores[0].score == 0.5
+    )  # a model that says nothing of it reads all
+    both = Model("both", "", Together(), (), None, likeness=told(2.0))
+    known = read_together([both], [breast(), other], frozenset())
+    assert [set(k) for k in known] == [{"both"}, set()]
 
 
 def exam(*scored):

@@ -9,9 +9,10 @@ import pytest
 from secondreader import phantom, sources
 from secondreader.domain import Part, Refused, SecondReaderError
 from secondreader.formats import FileRef
-from secondreader.phantom.recipe import mammogram
+from secondreader.phantom.recipe import mammogram, recipe_text
 from secondreader.phantom.sets import SETS, named, women
 from secondreader.phantom.store import lazy_set
+from secondreader.phantom.vendors import VENDORS, name_of, system
 
 
 def test_bench_is_a_third_each_in_every_part_and_the_small_one_is_its_beginning():
@@ -32,6 +33,45 @@ def test_a_suffix_is_another_system_for_the_same_women():
     for wrong in ("bench-9", "tiny:canon", "", "tiny:ge+canon", "tiny:ge+ge", "tiny:"):
         with pytest.raises(SecondReaderError, match="expected"):
             named(wrong)
+
+
+def test_drawn_systems_are_each_another_and_the_same_from_their_number(tmp_path):
+    drawn = [system(f"drawn-{n}") for n in range(60)]
+    assert drawn == [system(name_of(v)) for v in drawn]
+    assert len({v.quanta_mm2 for v in drawn}) == 60
+    assert {v.model for v in drawn} == {v.model for v in VENDORS.values()}
+    assert {v.bits for v in drawn} >= {8, 10, 12, 14}
+    assert min(v.pitch_mm for v in drawn) == 0.05 and max(v.pitch_mm for v in drawn) == 0.2
+    for v in drawn:
+        assert 0 <= v.smooth_noise <= 1 and 0 <= v.tail <= 1 and 0 <= v.display.lift <= 1
+        assert (v.film is None) == (VENDORS[next(
+            n for n, k in VENDORS.items() if k.model == v.model)].film is None)  # fmt: skip
+    with pytest.raises(SecondReaderError, match="--vendor"):
+        phantom.exam_truth(1, 1, vendor="drawn-x")
+
+
+def test_each_woman_of_the_default_s_set_has_a_system_of_her_own_until_she_is_tested():
+    listed = list(women(SETS["default-1"]))
+    learnt = [w for w in listed if w.part is not Part.TEST]
+    assert len({w.vendor for w in learnt}) == len(learnt) == 310
+    tested = [(w.vendor, w.contents) for w in listed if w.part is Part.TEST]
+    assert {tested.count(pair) for pair in tested} == {6}  # as many of each sort through each
+    _, tiny, vendor = named("tiny:drawn")
+    assert len({w.vendor for w in women(tiny, vendor)}) == 27
+
+
+def test_a_drawn_system_s_image_is_made_and_kept_like_any_other(tmp_path):
+    number = next(n for n in range(99) if system(f"drawn-{n}").pitch_mm == 0.2)  # the quickest
+    made = phantom.exam_truth(1, 1, vendor=f"drawn-{number}")
+    file = tmp_path / "truth" / "e" / "R-CC.phantom"
+    file.parent.mkdir(parents=True)
+    file.write_text(recipe_text(made, made.images[0]))
+    stat = file.stat()
+    ref = FileRef(0, str(tmp_path / "truth"), "e/R-CC.phantom", stat.st_size, stat.st_mtime_ns)
+    first, again = mammogram(ref), mammogram(ref)
+    assert json.loads(file.read_text())["vendor"] == f"drawn-{number}"
+    assert first.spacing_mm == (0.2, 0.2) and first.source.bits == made.vendor.bits
+    assert np.array_equal(first.pixels, again.pixels) and 0.2 < first.pixels.max() <= 1
 
 
 def test_several_systems_are_dealt_so_that_each_sees_as_many_of_each_sort():

@@ -46,6 +46,8 @@ def card_text(folder: Path) -> str:
         ],
         f"- seed {run.get('seed')}, commit {run.get('commit') or 'unknown'}, "
         f"{run.get('device', 'unknown device')}",
+        *([f"- by: `{run['command']}`, row {run['row']}"] if "command" in run else []),
+        *[f"- {file}: sha256 {digest}" for file, digest in config.get("sha256", {}).items()],
         "",
         "## Figures",
         "",
@@ -79,6 +81,14 @@ def card_text(folder: Path) -> str:
         ]
     else:
         lines.append("Not calibrated: its scores are no probabilities.")
+    alike = _json(folder / "likeness.json")
+    lines += ["", "## Images unlike those it was trained on", ""]
+    lines.append(
+        f"Refused beyond a distance of {alike['threshold']:.3g}, below which {alike['share']:.0%} of "
+        f"{alike['images']} validation images lie (`--accept unlike-training` reads them)."
+        if alike
+        else "Not told: it reads whatever it is given."
+    )
     lines += [
         "",
         "## Limits",

@@ -13,7 +13,7 @@ from secondreader.phantom.anatomy import Breast, Woman, woman
 from secondreader.phantom.contents import Contents, populate, visible
 from secondreader.phantom.lesions import Layers, Truth, layers, mirrored
 from secondreader.phantom.tissue import field, tissue
-from secondreader.phantom.vendors import VENDORS, Vendor
+from secondreader.phantom.vendors import VENDORS, Vendor, system
 
 __all__ = ["VIEWS", "PhantomExam", "PhantomImage", "exam", "exam_image", "exam_truth"]
 
@@ -112,24 +112,27 @@ def exam_truth(
 
     Parameters and errors are those of `exam`.
     """
-    if vendor not in VENDORS:
-        raise SecondReaderError(f"--vendor: got {vendor!r}, expected one of {', '.join(VENDORS)}")
+    try:
+        seen_through = system(vendor)
+    except KeyError:
+        raise SecondReaderError(
+            f"--vendor: got {vendor!r}, expected one of {', '.join(VENDORS)}"
+        ) from None
     if seed < 0 or index < 0:
         raise SecondReaderError(f"--seed: got {min(seed, index)}, expected 0 or more")
-    system = VENDORS[vendor]
-    if system.film is not None and intent is Intent.FOR_PROCESSING:
+    if seen_through.film is not None and intent is Intent.FOR_PROCESSING:
         raise SecondReaderError(
             f"--intent: got {intent} for {vendor}, expected a digital vendor: film has none"
         )
     if contents is None:
         contents = list(Contents)[int(np.random.default_rng((seed, index, 2)).integers(3))]
     who = _woman(seed, index, contents, conspicuity_scale)
-    images = tuple(_truth(_breast(who, side), view, system) for side, view in VIEWS)
+    images = tuple(_truth(_breast(who, side), view, seen_through) for side, view in VIEWS)
     return PhantomExam(
         seed,
         index,
         contents,
-        system,
+        seen_through,
         intent,
         who.age,
         who.density,
@@ -150,7 +153,7 @@ def exam_image(
 ) -> np.ndarray:
     """Make the stored values of one image of an exam, as `exam` makes them."""
     breast = _breast(_woman(seed, index, contents, 1.0), laterality)
-    return _stored(breast, view, VENDORS[vendor], intent)
+    return _stored(breast, view, system(vendor), intent)
 
 
 def _woman(seed: int, index: int, contents: Contents, conspicuity_scale: float) -> Woman:

@@ -24,7 +24,7 @@ from secondreader.domain import (
 from secondreader.formats import FileRef, atomic_write, jpegls_bytes, jpegls_pixels
 from secondreader.phantom.contents import Contents
 from secondreader.phantom.exam import PhantomExam, PhantomImage, exam_image
-from secondreader.phantom.vendors import VENDORS
+from secondreader.phantom.vendors import name_of, system
 
 __all__ = ["SCHEMA", "SUFFIX", "mammogram", "recipe_text"]
 
@@ -40,7 +40,7 @@ def recipe_text(made: PhantomExam, image: PhantomImage) -> str:
         "seed": made.seed,
         "index": made.index,
         "contents": str(made.contents),
-        "vendor": next(name for name, vendor in VENDORS.items() if vendor == made.vendor),
+        "vendor": name_of(made.vendor),
         "laterality": str(image.laterality),
         "view": str(image.view),
     }
@@ -63,7 +63,7 @@ def mammogram(ref: FileRef) -> Mammogram:
                 "other-version", f"phantom recipe: got {told['schema']!r}, expected {SCHEMA}"
             )
         side, view = Laterality(told["laterality"]), View(told["view"])
-        vendor, contents = VENDORS[told["vendor"]], Contents(told["contents"])
+        vendor, contents = system(told["vendor"]), Contents(told["contents"])
         seed, index = int(told["seed"]), int(told["index"])
     except (ValueError, KeyError, TypeError) as error:
         raise Refused("bad-header", f"phantom recipe: got no {type(error).__name__}") from None

@@ -14,7 +14,7 @@ import numpy as np
 from secondreader.domain import Kind, Part, SecondReaderError
 from secondreader.phantom.contents import Contents
 from secondreader.phantom.exam import exam_truth
-from secondreader.phantom.vendors import VENDORS
+from secondreader.phantom.vendors import DRAWN, VENDORS
 
 __all__ = ["SETS", "NamedSet", "Woman", "named", "women"]
 
@@ -42,7 +42,10 @@ class NamedSet:
         Of normal women, women with benign lesions only, and women with a malignant one. Thirds are
         dealt in turn, so that every part has as many of each.
     vendors
-        The systems that its women are dealt to; one that was asked for by a suffix replaces them.
+        The systems that its women are dealt to; those asked for by a suffix replace them. ``drawn`` is
+        a system of her own for each.
+    tested
+        Those of the test part, where they are others.
     first
         Part → of how many women of the parent set these are the first; parts begin where the
         parent's do.
@@ -55,6 +58,7 @@ class NamedSet:
     parts: tuple[tuple[Part, int], ...]
     shares: tuple[float, float, float] = _THIRDS
     vendors: tuple[str, ...] = ("hologic",)
+    tested: tuple[str, ...] = ()
     first: tuple[tuple[Part, int], ...] = ()
     calcifications: tuple[tuple[Part, int], ...] = ()
 
@@ -91,6 +95,14 @@ SETS = {
         ((Part.TRAIN, 100), (Part.VALIDATION, 40), (Part.CALIBRATION, 40), (Part.TEST, 80)),
         first=_BENCH,
     ),
+    "default-1": NamedSet(
+        "what the reader in the box learns from: a system of her own for each woman, drawn at random; "
+        "the test part through the five named ones",
+        20260405,
+        ((Part.TRAIN, 160), (Part.VALIDATION, 60), (Part.CALIBRATION, 90), (Part.TEST, 90)),
+        vendors=("drawn",),
+        tested=("hologic", "ge", "siemens", "film", "film50"),
+    ),
     "mordang-1": NamedSet(
         "women until there are 11,711 training and 5,298 test calcifications, of three vendors",
         20260403,
@@ -126,13 +138,13 @@ def named(text: str) -> tuple[str, NamedSet, str | None]:
     if name not in SETS:
         raise SecondReaderError(
             f"phantom: got {text!r}, expected a folder or one of {', '.join(SETS)}, "
-            f"each with :{', :'.join(VENDORS)} if wanted"
+            f"each with :{', :'.join([*VENDORS, DRAWN])} if wanted"
         )
     systems = vendor.split("+") if colon else []
-    unknown = [system for system in systems if system not in VENDORS]
+    unknown = [system for system in systems if system not in (*VENDORS, DRAWN)]
     if unknown or len(set(systems)) < len(systems):
         raise SecondReaderError(
-            f"phantom: got system {vendor!r}, expected one of {', '.join(VENDORS)}, or several of "
+            f"phantom: got system {vendor!r}, expected one of {', '.join([*VENDORS, DRAWN])}, or several of "
             "them parted by +"
         )
     return name, SETS[name], vendor or None
@@ -159,9 +171,11 @@ def women(chosen: NamedSet, vendor: str | None = None) -> Iterator[Woman]:
             contents = _contents(chosen, index, number)
             if asked:
                 system = asked[number // len(_THIRDS) % len(asked)]
+            elif part is Part.TEST and chosen.tested:
+                system = chosen.tested[number // len(_THIRDS) % len(chosen.tested)]
             else:
                 system = chosen.vendors[index % len(chosen.vendors)]
-            yield Woman(index, part, contents, system)
+            yield Woman(index, part, contents, f"{DRAWN}-{index}" if system == DRAWN else system)
             if part in least:
                 held += _calcifications(chosen.seed, index, system, contents)
                 if held >= least[part]:

@@ -12,9 +12,17 @@ mammography" (Springer, 2010): anode and filter, detector exposures of 60 to 120
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-__all__ = ["VENDORS", "Display", "Film", "Vendor"]
+import numpy as np
+
+__all__ = ["DRAWN", "VENDORS", "Display", "Film", "Vendor", "name_of", "system"]
+
+DRAWN = "drawn"
+"""The name of systems that are drawn at random; one of them is ``drawn-NUMBER``."""
+_SEED = 20260410
+_PITCHES = {False: (0.065, 0.07, 0.085, 0.094, 0.1), True: (0.05, 0.1, 0.2)}  # of film: True
+_BITS = {False: (10, 12, 14), True: (8, 10, 12)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +79,8 @@ class Vendor:
         Spread of electronic noise in quanta of 0.1 mm pixels.
     scatter
         Scattered per primary quantum behind 50 mm, after the grid.
+    drawn
+        The number of a system that was drawn at random.
     """
 
     name: str
@@ -87,6 +97,7 @@ class Vendor:
     scatter: float
     display: Display
     film: Film | None = None
+    drawn: int | None = None
 
 
 def _film(model: str, pitch_mm: float, bits: int) -> Vendor:
@@ -130,3 +141,68 @@ VENDORS = {
     "film": _film("film-like 200 um", 0.2, 8),
     "film50": _film("film-like 50 um", 0.05, 12),
 }  # fmt: skip
+
+
+def system(name: str) -> Vendor:
+    """Return a system by its name, or ``drawn-NUMBER``: one like a named one, its settings drawn anew.
+
+    Readers that are to serve systems they have never seen are trained on as many as there are women:
+    pitch, bits, spectrum, dose, sharpness, noise, scatter, film, and how a maker displays are drawn.
+
+    Raises
+    ------
+    KeyError
+        If there is none of that name.
+    """
+    word, _, number = name.partition("-")
+    if word != DRAWN or not number.isdecimal():
+        return VENDORS[name]
+    rng = np.random.default_rng((_SEED, int(number)))
+    likeness = VENDORS[str(rng.choice(list(VENDORS)))]
+
+    def about(value: float, spread: float) -> float:
+        return value * float(np.exp(rng.normal(0, spread)))
+
+    def share(value: float, spread: float) -> float:
+        return float(np.clip(value + rng.normal(0, spread), 0, 1))
+
+    film = likeness.film is not None
+    return replace(
+        likeness,
+        pitch_mm=float(rng.choice(_PITCHES[film])),
+        bits=int(rng.choice(_BITS[film])),
+        energy_kev=likeness.energy_kev + float(rng.normal(0, 0.7)),
+        quanta_mm2=about(likeness.quanta_mm2, 0.25),
+        blur_mm=about(likeness.blur_mm, 0.25),
+        tail=share(likeness.tail, 0.05),
+        tail_mm=about(likeness.tail_mm, 0.2),
+        smooth_noise=share(likeness.smooth_noise, 0.15),
+        electronic=about(likeness.electronic, 0.3),
+        scatter=about(likeness.scatter, 0.2),
+        display=Display(
+            lift=share(likeness.display.lift, 0.15),
+            sharpen=max(likeness.display.sharpen + float(rng.normal(0, 0.4)), 0.0),
+            sharpen_mm=about(likeness.display.sharpen_mm, 0.3),
+            gamma=about(likeness.display.gamma, 0.15),
+            span=float(rng.uniform(0.85, 1.5)),
+        ),
+        film=None if likeness.film is None else _film_like(likeness.film, rng),
+        drawn=int(number),
+    )
+
+
+def _film_like(film: Film, rng: np.random.Generator) -> Film:
+    return Film(
+        base=film.base * float(np.exp(rng.normal(0, 0.2))),
+        span=float(rng.uniform(3.0, 3.9)),
+        slope=film.slope * float(np.exp(rng.normal(0, 0.12))),
+        grain=film.grain * float(np.exp(rng.normal(0, 0.3))),
+        scanned=float(rng.uniform(2.8, 3.6)),
+    )
+
+
+def name_of(vendor: Vendor) -> str:
+    """Return the name that `system` makes a system of."""
+    if vendor.drawn is not None:
+        return f"{DRAWN}-{vendor.drawn}"
+    return next(name for name, known in VENDORS.items() if known == vendor)
