@@ -11,9 +11,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import nn
+from torchvision.models import resnet18
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.models.detection.backbone_utils import BackboneWithFPN, resnet_fpn_backbone
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 
 from secondreader.learning.patches import cut
@@ -21,25 +22,28 @@ from secondreader.methods.anomaly_cascade.config import BoxSettings, Config
 
 __all__ = ["faster_rcnn", "found_boxes"]
 
+_SMALL = 64  # channels of the small pyramid
 _OVERLAP = 32  # pixels that tiles share at each side
 
 
 def faster_rcnn(settings: BoxSettings) -> FasterRCNN:
     """Return the network, for one grey channel and one class beside the background."""
-    backbone = resnet_fpn_backbone(
+    small = settings.backbone == "resnet18"
+    backbone = _small_backbone() if small else resnet_fpn_backbone(
         backbone_name=settings.backbone,
         weights=None,
         norm_layer=nn.BatchNorm2d,
         trainable_layers=5,
-    )
+    )  # fmt: skip
     backbone.body.conv1 = nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
     sides = tuple((side,) for side in settings.anchors)
-    # ResNet18 is for processors: its head too is a quarter as wide.
-    head = None if settings.backbone == "resnet50" else TwoMLPHead(256 * 7 * 7, 256)
-    more = {} if head is None else {"box_head": head, "box_predictor": FastRCNNPredictor(256, 2)}
+    more = {}
+    if small:
+        head = TwoMLPHead(_SMALL * 7 * 7, 256)
+        more = {"box_head": head, "box_predictor": FastRCNNPredictor(256, 2)}
     return FasterRCNN(
         backbone,
-        num_classes=2 if head is None else None,
+        num_classes=None if small else 2,
         min_size=settings.patch,
         max_size=settings.patch,
         image_mean=[0.5],
@@ -53,6 +57,13 @@ def faster_rcnn(settings: BoxSettings) -> FasterRCNN:
         box_detections_per_img=100,
         **more,
     )
+
+
+def _small_backbone() -> BackboneWithFPN:
+    """Return a ResNet18 with a pyramid a quarter as wide as torchvision's, for processors."""
+    body = resnet18(weights=None, norm_layer=nn.BatchNorm2d)
+    stages = {f"layer{k + 1}": str(k) for k in range(4)}
+    return BackboneWithFPN(body, stages, [64, 128, 256, 512], _SMALL)
 
 
 @torch.inference_mode()
