@@ -110,11 +110,11 @@ def with_positions(
         return metrics
     if any(own.patients != found[0].patients for own in found):
         raise SecondReaderError("positions: got readers of different images, expected the same")
-    drawn = {name: int(metrics.interval[name]) for name in ("resamples", "seed")}
-    measured = [replicated(own, **drawn) for own in found]
+    resamples, seed = (int(metrics.interval[name]) for name in ("resamples", "seed"))
+    measured = [replicated(own, resamples=resamples, seed=seed) for own in found]
     figures, curves = list(metrics.figures), list(metrics.curves)
-    for own in measured:
-        got = position_figures(own)
+    for groups in measured:
+        got = position_figures(groups)
         figures += got[0]
         curves += got[1]
     compared = with_holm(compare_positions(measured))
