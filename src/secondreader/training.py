@@ -45,13 +45,16 @@ from secondreader.methods import method
 from secondreader.scoring import Chosen, measure_readings, read_records, scored
 from secondreader.sources import images_of
 
-__all__ = ["Training", "counts", "plan", "run", "stages"]
+__all__ = [
+    "LIKENESS_KEY", "Training", "counts", "fitted_likeness", "kept_features", "plan", "run", "stages",
+]  # fmt: skip
 
 _RATES = (0.25, 0.5, 1.0)
 _POINTS = "fpi-{rate:g}"
 _DEFAULT_POINT = "fpi-0.5"
 _LOOKED_AT = 300  # images of a part, at most, by which likeness is told
-_FEATURES_KEY = "likeness/1"
+LIKENESS_KEY = "likeness/1"
+"""Names the kept features of images, see `kept_features`."""
 # Which rule says that a detection of a kind is right.
 _RULES = {
     Kind.MICROCALCIFICATION: "one_to_one",
@@ -251,15 +254,29 @@ def _finish(
     write_whole(folder / "operating_points.json", json.dumps(stored, indent=1) + "\n")
     write_whole(folder / "calibration.json", json.dumps(maps, indent=1) + "\n")
     try:
-        write_whole(folder / likeness.FILE, _likeness(own, progress).text())
+        write_whole(folder / likeness.FILE, fitted_likeness(own, progress).text())
     except SecondReaderError as error:
         on_note(f"images unlike the training's are not told: {error}")
 
 
-def _likeness(
-    own: Mapping[Part, FileImages], progress: Callable[[str, int, int], None]
+def fitted_likeness(
+    own: Mapping[Part, FileImages],
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> likeness.Likeness:
-    """Fit what training images look like; the features of an image are kept for the next model."""
+    """Fit what training images look like; the features of an image are kept for the next model.
+
+    Parameters
+    ----------
+    own
+        The images of each part; those of train and validation are looked at, at most 300 of each.
+    progress
+        Called with what is being done, how much of it, and of how much.
+
+    Raises
+    ------
+    SecondReaderError
+        If there are too few.
+    """
     found: dict[Part, np.ndarray] = {}
     makers: list[str | None] = []
     for part in (Part.TRAIN, Part.VALIDATION):
@@ -269,14 +286,15 @@ def _likeness(
         chosen = records[:: every + (every % 2 == 0)]
         rows = []
         for done, record in enumerate(chosen, 1):
-            rows.append(own[part].prepared(record, _features, _FEATURES_KEY)[0][0].astype(float))
+            rows.append(own[part].prepared(record, kept_features, LIKENESS_KEY)[0][0].astype(float))
             progress(f"looking at the {part} part", done, len(chosen))
         found[part] = np.array(rows).reshape(len(rows), len(likeness.FEATURES))
         makers += [r.vendor for r in chosen] if part is Part.TRAIN else []
     return likeness.fitted(found[Part.TRAIN], makers, found[Part.VALIDATION])
 
 
-def _features(mammogram: Mammogram) -> tuple[np.ndarray, Frame]:
+def kept_features(mammogram: Mammogram) -> tuple[np.ndarray, Frame]:
+    """Return `likeness.features` as a prepared image of one row, for the cache."""
     made = likeness.features(mammogram)[None].astype(np.float32)
     return made, Frame((1, made.shape[1]), (1, made.shape[1]))
 
