@@ -37,22 +37,22 @@ _TRAINED: Mapping[str, tuple[str, Recipe, Cost]] = {
     "calcifications-film": (
         "calcifications at 0.2 mm",
         Recipe("anomaly_cascade", "film", _GREY),
-        Cost(0, "", 30),
+        Cost(0, "in steps that save", 30),
     ),
     "masses": (
         "masses, distortions, asymmetries as regions",
         Recipe("second_look", "cpu", {**_GREY, "kinds": _REGIONS}),
-        Cost(0, "", 20),
+        Cost(0, "in steps that save", 20),
     ),
     "masses-tissue": (
         "the same by a tissue classifier and its heatmap",
         Recipe("tissue_heatmap", "cpu", _GREY),
-        Cost(0, "", 55),
+        Cost(0, "in steps that save", 55),
     ),
     "image": (
         "the whole image from patches",
         Recipe("patch_to_image", "cpu", {"init": "none"}),
-        Cost(0, "", 35),
+        Cost(0, "in steps that save", 35),
     ),
 }
 
@@ -193,11 +193,11 @@ def _tuned(fold: int) -> tuple[Row, ...]:
         own = {**recipe.settings, **more}
         own.pop("init", None)
         told = _on(recipe, "mini_mias", split, settings=own, start=key)
-        rows.append(_row(f"women-{fold}-{key}", f"fold {fold}: {words}", told, Cost(0, "", 10),
+        rows.append(_row(f"women-{fold}-{key}", f"fold {fold}: {words}", told, Cost(0, "in steps that save", 10),
                          mandatory=False, note=_LOOKED))  # fmt: skip
     panel = _panel("stack", tuple(f"women-{fold}-{key}" for key in _TUNED))
     rows.append(_row(f"women-{fold}", f"fold {fold}: panel", _on(panel, "mini_mias", split),
-                     Cost(0, "", 8), mandatory=False, note=_LOOKED))  # fmt: skip
+                     Cost(0, "in steps that save", 8), mandatory=False, note=_LOOKED))  # fmt: skip
     return tuple(rows)
 
 
