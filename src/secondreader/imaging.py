@@ -69,7 +69,6 @@ def once(measure: Measured[P]) -> Measured[P]:
 # --------------------------------------------------------------------------------- the breast
 
 
-@once
 def breast_mask(pixels: np.ndarray, spacing_mm: tuple[float, float] | None = None) -> np.ndarray:
     """Find the breast, pectoral muscle included.
 
@@ -82,7 +81,7 @@ def breast_mask(pixels: np.ndarray, spacing_mm: tuple[float, float] | None = Non
     pixels
         (rows, cols) float32 in [0, 1], larger = denser.
     spacing_mm
-        Unused where unknown; else it only sizes the smoothing.
+        Unused: what is looked for is told by proportions, the same for every pixel size.
 
     Returns
     -------
@@ -93,6 +92,11 @@ def breast_mask(pixels: np.ndarray, spacing_mm: tuple[float, float] | None = Non
     ----------
     Otsu, "A threshold selection method from gray-level histograms", IEEE TSMC 9 (1979).
     """
+    return _mask(pixels)  # whoever asks, with or without a pixel size, is told the same
+
+
+@once
+def _mask(pixels: np.ndarray) -> np.ndarray:
     small = _small(pixels)
     if looks_inverted(small):
         small = float(small.max()) - small
