@@ -5,17 +5,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from methods.test_few_steps import Films
 from methods.test_patch_to_image import named
 from secondreader.domain import Kind, Lesion, Part, Pathology, SecondReaderError
+from secondreader.learning.augment import AugmentSettings
 from secondreader.learning.configuration import resolve
 from secondreader.learning.hardware import Hardware
 from secondreader.methods.patch_to_image import Config, load, train
 from secondreader.methods.patch_to_image.architecture import parse
-from secondreader.methods.patch_to_image.data import some_patients, truth
+from secondreader.methods.patch_to_image.data import Whole, augmented, ready, some_patients, truth
 from secondreader.methods.patch_to_image.patch_figures import found_classes
+from secondreader.methods.patch_to_image.train import _image_figures
 
+PACKAGE = "secondreader.methods.patch_to_image"
 QUIET = Hardware("cpu", precision="fp32", threads=1, progress=False)
 FEW = [
     f"{stage}.{key}={value}"
@@ -28,8 +32,7 @@ OWN, HELD = Films(1), Films(2)
 
 def trained(run, init="none", **settings):
     told = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
-    package = "secondreader.methods.patch_to_image"
-    config = resolve(Config, package, "smoke", [*FEW, "validation_patches=8", *told], init=init)
+    config = resolve(Config, PACKAGE, "smoke", [*FEW, "validation_patches=8", *told], init=init)
     train(config, OWN, HELD, run, hardware=QUIET)
     return load(run / "model")
 
@@ -82,7 +85,6 @@ def test_accuracy_of_patches_is_the_share_that_is_right_over_all_and_each_class(
 def test_right_patches_are_those_whose_class_is_found(patches):
     """With a last layer that says malignant mass whatever it sees, that class alone is right."""
     from secondreader.methods.patch_to_image.data import patches as drawn_of
-    from secondreader.methods.patch_to_image.data import ready
 
     _, reader = patches
     last = reader.patches.classes
@@ -131,6 +133,26 @@ def test_a_forest_reads_with_the_trees_that_were_fitted(patches, tmp_path):
     assert reading.heatmap.values.shape[0] > 1
 
 
+def test_images_are_stopped_by_ranks_of_logits_however_large():
+    held = Whole.of(ready(HELD, resolve(Config, PACKAGE, "smoke", [])))
+    order = np.argsort(np.argsort(held.truth[:, 0], kind="stable"))
+
+    class Sure(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.shift = torch.nn.Parameter(torch.tensor(20.0))
+            self.seen = 0
+
+        def forward(self, image):
+            logits = self.shift + torch.from_numpy(order[self.seen : self.seen + len(image)])
+            self.seen += len(image)
+            return torch.stack([logits, -logits], 1).float()
+
+    with torch.no_grad():
+        told = _image_figures(Sure(), held, Config())
+    assert told["auc"] == told["malignant"] == 1
+
+
 def test_more_patients_hold_all_of_fewer():
     few, more = (some_patients(OWN, count, seed=3) for count in (2, 4))
     assert {r.path for r in few.records} < {r.path for r in more.records}
@@ -150,6 +172,23 @@ def test_a_lone_calcification_that_is_benign_at_sight_is_nothing_abnormal():
     assert truth(replace(record, lesions=(at_sight, mass))) == (0.0, 1.0)
     assert truth(replace(record, malignant=True)) == (1.0, 1.0)
     assert np.isnan(truth(replace(record, malignant=None))).all()
+
+
+@pytest.mark.parametrize("shape", [(96, 64), (64, 96), (64, 64)])
+def test_a_whole_image_that_is_flipped_keeps_every_pixel(shape):
+    flips = Config(augment=AugmentSettings(turns=False))
+    image = torch.rand(1, 1, *shape, generator=torch.Generator().manual_seed(0)) + 0.1
+    batch = {"image": image.repeat(24, 1, 1, 1)}
+    made = augmented(batch, torch.Generator().manual_seed(0), flips, None)["image"]
+    mirrored = [image[0], image[0].flip(1), image[0].flip(2), image[0].flip(1, 2)]
+    found = {
+        number
+        for one in made
+        for number, other in enumerate(mirrored)
+        if torch.allclose(one, other, atol=1e-4)
+    }
+    assert found == {0, 1, 2, 3}
+    assert all(any(torch.allclose(one, other, atol=1e-4) for other in mirrored) for one in made)
 
 
 @pytest.mark.slow

@@ -202,11 +202,16 @@ def augmented(batch: Batch, where: torch.Generator, config: Config, size: int | 
     """Turn, stretch, and shade a batch; ``size`` cuts patches to theirs, None keeps whole images."""
     matrices = moving.affine(config.augment, len(batch["image"]), where)
     if size is None:
-        # In a square, as patches are; corners that are turned out of it are lost, as in the paper.
+        # In a square, as patches are, about the image's own middle, so that a flip moves nothing out;
+        # corners that are turned out of the image are lost, as in the paper.
         rows, cols = batch["image"].shape[2:]
         side = max(rows, cols)
-        image = torch.nn.functional.pad(batch["image"], (0, side - cols, 0, side - rows))
-        image = moving.geometric(image, matrices, side)[0][..., :rows, :cols]
+        top, left = (side - rows) // 2, (side - cols) // 2
+        image = torch.nn.functional.pad(
+            batch["image"], (left, side - cols - left, top, side - rows - top)
+        )
+        image = moving.geometric(image, matrices, side)[0]
+        image = image[..., top : top + rows, left : left + cols]
     else:
         image, _ = moving.geometric(batch["image"], matrices, size)
     changed = moving.intensity(image, config.augment, where)

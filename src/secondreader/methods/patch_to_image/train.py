@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchmetrics.functional.classification import binary_auroc
 
 from secondreader.domain import ImageSet
 from secondreader.learning.cost import Cost, step_cost
@@ -26,6 +25,7 @@ from secondreader.learning.hardware import Hardware, device, first_process
 from secondreader.learning.model_folder import save_model
 from secondreader.learning.patches import cut_out
 from secondreader.learning.prepared import Prepared
+from secondreader.learning.ranking import auc
 from secondreader.learning.run_folder import write_whole
 from secondreader.learning.watching import bar
 from secondreader.methods.patch_to_image.architecture import parse
@@ -308,6 +308,5 @@ def _image_figures(network: nn.Module, held: Whole, config: Config) -> Mapping[s
     figures = {"validation_loss": float(_entropy(scores, truth))}
     for column, name in enumerate(COLUMNS):
         known = ~torch.isnan(truth[:, column])
-        auc = binary_auroc(scores[known, column], truth[known, column].long())
-        figures[name] = float(auc)
+        figures[name] = auc(scores[known, column], truth[known, column])
     return {"auc": figures[config.scores], **figures}
