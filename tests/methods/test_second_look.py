@@ -21,8 +21,14 @@ from secondreader.learning.hardware import Hardware
 from secondreader.learning.model_folder import save_model
 from secondreader.methods.second_look import Config, load
 from secondreader.methods.second_look.config import GENERATED
-from secondreader.methods.second_look.data import Regions, class_of, moved, prepare
-from secondreader.methods.second_look.figures import called, class_figures
+from secondreader.methods.second_look.data import (
+    Regions,
+    class_of,
+    image_classes,
+    moved,
+    prepare,
+)
+from secondreader.methods.second_look.figures import called, class_figures, own_kinds
 from secondreader.methods.second_look.flow import Flow, flow_loss
 from secondreader.methods.second_look.gan import (
     NOISE,
@@ -34,9 +40,13 @@ from secondreader.methods.second_look.gan import (
 from secondreader.methods.second_look.generators import built, drawn
 from secondreader.methods.second_look.network import CLASSES, classifier, mask_rcnn
 from secondreader.methods.second_look.reader import SecondLook
-from secondreader.methods.second_look.regions_training import region_loss
+from secondreader.methods.second_look.regions_training import _region_figures, region_loss
 from secondreader.methods.second_look.windows import turned, window_places, windows
-from secondreader.methods.second_look.windows_training import _with_generated, train_check
+from secondreader.methods.second_look.windows_training import (
+    _Shrunk,
+    _with_generated,
+    train_check,
+)
 
 SMALL = Config(
     init="none",
@@ -50,9 +60,13 @@ SMALL = Config(
 class Images:
     """Prepared images that lie in memory, and what is true of them."""
 
-    def __init__(self, arrays, lesions):
+    def __init__(self, arrays, lesions, malignant=()):
         self.arrays, self.lesions = arrays, tuple(map(tuple, lesions))
-        self.records = [type("Record", (), {"path": str(i)}) for i in range(len(arrays))]
+        told = [*malignant, *[False] * (len(arrays) - len(malignant))]
+        self.records = [
+            type("Record", (), {"path": str(i), "patient_id": str(i), "malignant": m})
+            for i, m in enumerate(told)
+        ]
         self.frames = tuple(geometry.identity(a.shape) for a in arrays)
 
     def __len__(self):
@@ -192,6 +206,58 @@ def test_boxes_and_masks_follow_the_mirrored_pixels(seed):
         inside = torch.nonzero(mask)
         x0, y0, x1, y1 = box.tolist()
         assert (inside.amin(0).tolist(), (inside.amax(0) + 1).tolist()) == ([y0, x0], [y1, x1])
+
+
+UNPLACED = Lesion("x", Kind.MASS, None, pathology=Pathology.MALIGNANT)
+
+
+def test_what_is_unknown_is_no_example_of_nothing():
+    own = [
+        [lesion(80, 70, 20)],
+        [UNPLACED],
+        [lesion(80, 70, 20, None)],
+        [],  # called malignant, and no lesion told
+        [lesion(80, 70, 20, Pathology.BENIGN), lesion(200, 70, 9, None)],
+        [lesion(80, 70, 20, visible=False)],
+        [lesion(80, 70, 20, kind=Kind.MICROCALCIFICATION)],
+        [],
+    ]
+    images = Images([FLAT] * 8, own, [True, True, None, True])
+    assert image_classes(images, SMALL).tolist() == [1, 1, -1, -1, -1, 0, 0, 0]
+    data = Regions.of(images, SMALL)
+    shown = {name for step in range(12) for name in data.batch(step, 4, SMALL)["where"]}
+    assert shown == {"0", "4", "5", "6", "7"}  # of the fifth the benign one is known
+    made = windows(images, SMALL)
+    of_nothing = set(made.where[made.label == 0, 0].tolist())
+    assert not of_nothing & {1, 3} and {2, 5, 6, 7} <= of_nothing
+
+
+def test_a_detector_of_masses_is_chosen_by_masses():
+    masses = SMALL.model_copy(update={"kinds": (Kind.MASS,)})
+    cluster = lesion(80, 70, 20, kind=Kind.CALCIFICATION_CLUSTER)
+    bright = np.full(FLAT.shape, 0.9, np.float16)
+    images = Images([bright, FLAT, FLAT], [[lesion(80, 70, 20)], [cluster], []], [True, True])
+
+    class Mean(torch.nn.Linear):
+        def forward(self, images):
+            return [{"scores": i.mean()[None], "labels": torch.tensor([1])} for i in images]
+
+    network = Mean(1, 1)
+    held = Regions.of(images, masses)
+    assert _region_figures(network, held, masses) == {"auc": 1.0}
+    both = Regions.of(images, SMALL)
+    assert _region_figures(network, both, SMALL) == {"auc": 0.75}
+
+
+def test_shrunk_images_are_mirrored_in_training_and_those_of_unknown_class_left_out():
+    array = FLAT.copy()
+    array[:40, :40] = 0.9
+    data = _Shrunk(Images([array, FLAT], [[lesion(20, 20, 9)], []], [True, None]), SMALL)
+    batch = data.batch(0, 32, SMALL)
+    assert set(batch["where"]) == {"0"} and batch["label"].tolist() == [1] * 32
+    corners = {tuple(torch.nonzero(i[0] > 0.8).amin(0).tolist()) for i in batch["image"]}
+    assert corners == {(0, 0), (0, 216), (216, 0), (216, 216)}
+    assert (data.at(np.array([0]))["image"][0, 0, :40, :40] > 0.8).all()
 
 
 # ------------------------------------------------------------------------------ windows
@@ -433,10 +499,30 @@ def test_a_region_is_a_windows_by_the_rule_of_lesions():
     reader = SecondLook(SMALL, Found())
     # The first window holds the first box, the second half of it, the third less, the last nothing.
     places = np.array([[32, 32], [62, 32], [64, 32], [32, 150]])
-    got = reader._in_windows(FLAT, places)
+    got = reader._in_windows(reader._detected(FLAT), places)
     assert got[:, 1].tolist() == pytest.approx([0.6, 0.6, 0, 0])
     assert got[:, 2].tolist() == pytest.approx([0.3, 0.3, 0, 0])
     assert got[:, 0].tolist() == pytest.approx([0.4, 0.4, 1, 1])
+
+
+def test_the_area_of_own_kinds_is_by_image_and_exact():
+    got = own_kinds(
+        np.array([0.9, 0.2, 0.5, 0.2]), np.array([True, True, False, False]), ["a", "b", "c", "d"],
+        reader="x", resamples=100, seed=0,
+    )  # fmt: skip
+    assert {(f.name, f.level) for f in got} == {("auc_own_kinds", "image")}
+    assert got[0].value == pytest.approx(2.5 / 4)
+    assert (got[0].positives, got[0].negatives, got[0].patients) == (2, 2, 4)
+
+
+def test_an_image_of_which_little_is_sure_does_not_score_nothing():
+    torch.manual_seed(0)
+    network = mask_rcnn(SMALL)
+    last = network.roi_heads.box_predictor.cls_score
+    torch.nn.init.zeros_(last.weight)
+    last.bias.data = torch.tensor([0.985, 0.006, 0.005, 0.004]).log()
+    reading = SecondLook(SMALL, network).read(mammogram(breast()))
+    assert reading.score == pytest.approx(0.006, rel=1e-3)
 
 
 def test_one_kind_of_lesion_alone_is_found_as_that_kind():

@@ -50,8 +50,10 @@ class Config(BaseModel):
     # Ours: sides of anchors in pixels of that size, one a level of the pyramid. A lesion of 0.5 to
     # 1.2 % of the image ("Abstract") has sides of 70 to 110 pixels.
     anchors: tuple[int, ...] = (16, 32, 64, 128, 256)
-    least: float = Field(default=0.02, ge=0, lt=1)  # ours: scores below are not kept
-    most: int = Field(default=20, gt=0)  # ours: regions of an image
+    # Ours: scores below are not kept. An image without any scores 0 as all such do: a network that has
+    # just begun is sure of nothing, and with a higher one most of its images would be alike.
+    least: float = Field(default=0.001, ge=0, lt=1)
+    most: int = Field(default=50, gt=0)  # ours: regions of an image, of all classes together
     window: int = Field(default=256, ge=32, multiple_of=32)  # "Convnets, Patches …"
     cut_from: tuple[int, int] = (1024, 1024)  # ours: rows, cols of the image windows are cut from
     # "Convnets, Patches …": varied. Fractions of a window from one to the next; ours.

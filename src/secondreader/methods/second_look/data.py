@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from secondreader import geometry, imaging
-from secondreader.domain import Frame, ImageSet, Lesion, Mammogram, Mask, Pathology
+from secondreader.domain import (
+    Frame,
+    ImageSet,
+    Lesion,
+    Mammogram,
+    Mask,
+    Pathology,
+)
 from secondreader.learning import augment as moving
 from secondreader.learning.fit import Batch
 from secondreader.learning.patches import whole
@@ -19,7 +26,7 @@ from secondreader.learning.sampling import balanced, generator
 from secondreader.learning.targets import edges_of
 from secondreader.methods.second_look.config import NAME, Config
 
-__all__ = ["Regions", "class_of", "drawn", "image_classes", "moved", "prepare", "ready"]
+__all__ = ["Regions", "class_of", "drawn", "image_classes", "moved", "prepare", "ready", "unplaced"]
 
 _CLASSES = {
     Pathology.MALIGNANT: 1,
@@ -58,10 +65,32 @@ def class_of(lesion: Lesion, config: Config) -> int | None:
     return None if lesion.pathology is None else _CLASSES[lesion.pathology]
 
 
+def _seen(lesions: Sequence[Lesion], config: Config) -> list[Lesion]:
+    """Return the lesions that may be regions: of kinds that are, or of unknown kind, and not hidden."""
+    return [
+        s for s in lesions if s.visible is not False and (s.kind is None or s.kind in config.kinds)
+    ]
+
+
+def unplaced(images: Prepared, index: int, config: Config) -> bool:
+    """Return whether an image may hold a region, nobody knows where: no place of it is free of one."""
+    own = images.lesions[index]
+    nothing_told = not own and images.records[index].malignant is not False
+    return nothing_told or any(s.region is None for s in _seen(own, config))
+
+
 def image_classes(images: Prepared, config: Config) -> np.ndarray:
-    """Return each image's class (n,) int64, that of its most severe lesion."""
-    of = [[k for s in own if (k := class_of(s, config))] for own in images.lesions]
-    return np.array([min(kinds, default=0) for kinds in of], np.int64)
+    """Return each image's class (n,) int64, that of its most severe lesion; -1 where it is unknown."""
+    of = np.zeros(len(images), np.int64)
+    for index, own in enumerate(images.lesions):
+        kinds = [
+            -1 if s.kind is None or s.pathology is None else _CLASSES[s.pathology]
+            for s in _seen(own, config)
+        ]
+        if not kinds and unplaced(images, index, config):
+            kinds = [-1]
+        of[index] = 1 if 1 in kinds else min(kinds, default=0)
+    return of
 
 
 def drawn(lesion: Lesion, shape: tuple[int, int]) -> Mask | None:
@@ -73,11 +102,12 @@ def drawn(lesion: Lesion, shape: tuple[int, int]) -> Mask | None:
 
 @dataclass(frozen=True, eq=False)
 class Regions:
-    """Whole images, and of each the masks and classes of its regions."""
+    """Whole images, of each the masks and classes of its regions, and which are known to hold none."""
 
     images: Prepared
     masks: tuple[tuple[Mask, ...], ...]
     classes: tuple[tuple[int, ...], ...]
+    free: np.ndarray
 
     @classmethod
     def of(cls, images: Prepared, config: Config) -> Regions:
@@ -92,7 +122,8 @@ class Regions:
             ]
             masks.append(tuple(mask for mask, _ in both))
             classes.append(tuple(kind for _, kind in both))
-        return cls(images, tuple(masks), tuple(classes))
+        free = image_classes(images, config) == 0
+        return cls(images, tuple(masks), tuple(classes), free)
 
     def batch(self, step: int, count: int, config: Config) -> Batch:
         """Return the batch of a step: images, half of them with a region where there are both.
@@ -101,7 +132,7 @@ class Regions:
         """
         rng = generator(config.seed, step)
         some = np.array([bool(m) for m in self.masks])
-        kinds = {"images with a region": some, "images without": ~some}
+        kinds = {"images with a region": some, "images without": ~some & self.free}
         own = {
             name: of_where(np.column_stack([np.flatnonzero(m), np.zeros((m.sum(), 2), int)]))
             for name, m in kinds.items()

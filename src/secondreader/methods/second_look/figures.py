@@ -14,6 +14,7 @@ patch has a given type of tumor, or not)"; "Convnets, Patches and Transfer Learn
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from secondreader.evaluation.figures import Curve, Figure, figure, without_value
 from secondreader.evaluation.units import positions
 from secondreader.methods.second_look.network import CLASSES
 
-__all__ = ["called", "class_figures", "class_replicates", "patch_figures"]
+__all__ = ["called", "class_figures", "class_replicates", "own_kinds", "patch_figures"]
 
 
 def class_replicates(
@@ -120,6 +121,26 @@ def patch_figures(
         scores, labels, patients, level="patch", reader=reader, resamples=resamples, seed=seed
     )
     return [*got[0], *classes], got[1]
+
+
+def own_kinds(
+    scores: np.ndarray,
+    malignant: np.ndarray,
+    patients: Sequence[str],
+    *,
+    reader: str,
+    resamples: int,
+    seed: int,
+) -> list[Figure]:
+    """Return the area by image, ``auc_own_kinds``: malignant lesions of the kinds that are looked for.
+
+    Of a detector of masses the area that every reader has, ``auc``, counts cancers without a mass too.
+    """
+    units = positions(scores, malignant, patients, level="patch")
+    got, _ = score_figures(
+        units, resamples=resamples, seed=seed, curves=False, reader=reader, label_rule="all"
+    )
+    return [replace(f, name="auc_own_kinds", level="image") for f in got if f.name == "auc"]
 
 
 def called(scores: np.ndarray) -> np.ndarray:

@@ -32,7 +32,12 @@ from secondreader.learning.patches import cut
 from secondreader.learning.prepared import Prepared
 from secondreader.methods.second_look.config import NAME, Config
 from secondreader.methods.second_look.data import image_classes, prepare, ready
-from secondreader.methods.second_look.figures import called, class_figures, patch_figures
+from secondreader.methods.second_look.figures import (
+    called,
+    class_figures,
+    own_kinds,
+    patch_figures,
+)
 from secondreader.methods.second_look.network import CLASSES, classifier, mask_rcnn
 from secondreader.methods.second_look.windows import Windows, held, window_places, windows
 
@@ -90,21 +95,36 @@ class SecondLook:
                 scores, known.label, [women[i] for i in known.where[:, 0]],
                 reader=reader, resamples=resamples, seed=seed,
             )  # fmt: skip
-        if calls:
+        told = np.flatnonzero(truth >= 0)  # the others are of unknown class
+        if not len(told):
+            return figures, curves
+        of, whose = np.stack(calls)[told], [women[i] for i in told]
+        if self.config.trains == "regions":
+            figures += own_kinds(
+                of[:, 1], truth[told] == 1, whose, reader=reader, resamples=resamples, seed=seed
+            )
+        else:
             figures += class_figures(
-                np.stack(calls), truth, women,
+                of, truth[told], whose,
                 level="image", reader=reader, resamples=resamples, seed=seed,
             )  # fmt: skip
         return figures, curves
 
     def _in_all(self, own: Prepared, known: Windows) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Return the answers for windows of known class (n, 4), and what each image is called (4,)."""
+        """Return the answers for windows of known class (n, 4), and what each image is called (4,).
+
+        The region detector gives an image its strongest region of each class.
+        """
         found, calls = [np.zeros((0, len(CLASSES)))], []
         for index in range(len(own)):
             pixels = np.asarray(own.pixels(index))
             at = known.where[known.where[:, 0] == index, 1:]
             if self.config.trains == "regions":
-                found.append(self._in_windows(pixels, at))
+                got = self._detected(pixels)
+                found.append(self._in_windows(got, at))
+                strongest = np.zeros(len(CLASSES))
+                np.maximum.at(strongest, got["labels"], got["scores"])
+                calls.append(strongest)
                 continue
             every = window_places(pixels, self.config)
             scores = self.classes(pixels, every)
@@ -122,13 +142,12 @@ class SecondLook:
         (got,) = self.network([image])
         return {name: value.numpy() for name, value in got.items()}
 
-    def _in_windows(self, prepared: np.ndarray, places: np.ndarray) -> np.ndarray:
+    def _in_windows(self, got: Mapping[str, np.ndarray], places: np.ndarray) -> np.ndarray:
         """Return of each window (n, 4) the strongest region of each class that is the window's.
 
         A region is a window's by the rule that says so of lesions: half of it lies inside, or it
         covers half of the window. That nothing is there scores what the strongest leaves.
         """
-        got = self._detected(prepared)
         scores = np.zeros((len(places), len(CLASSES)))
         for box, label, score in zip(got["boxes"], got["labels"], got["scores"], strict=True):
             x0, y0, x1, y1 = np.rint(box).astype(int).tolist()

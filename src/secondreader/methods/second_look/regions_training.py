@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchmetrics.functional.classification import binary_auroc
 from torchvision.models import ResNet50_Weights, ResNet101_Weights
 from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights
 
@@ -18,8 +17,9 @@ from secondreader.learning.fit import Batch, fit
 from secondreader.learning.hardware import Hardware
 from secondreader.learning.initial import initialise, torchvision_weights
 from secondreader.learning.prepared import Prepared
+from secondreader.learning.ranking import auc
 from secondreader.methods.second_look.config import Config
-from secondreader.methods.second_look.data import Regions, moved
+from secondreader.methods.second_look.data import Regions, image_classes, moved
 from secondreader.methods.second_look.network import mask_rcnn
 
 __all__ = ["region_loss", "train_regions"]
@@ -83,15 +83,19 @@ def region_loss(network: nn.Module, batch: Batch) -> Tensor:
 
 
 def _region_figures(network: nn.Module, held: Regions, config: Config) -> Mapping[str, float]:
-    """Return the area under the curve by image: its strongest malignant region."""
+    """Return the area under the curve by image: its strongest malignant region.
+
+    Malignant is an image with a malignant lesion of the kinds that are learnt: a detector of masses is
+    not chosen by the clusters that it cannot find.
+    """
     where = next(network.parameters()).device
     scores, truth = [], []
-    for index, record in enumerate(held.images.records):
-        if record.malignant is None:
+    for index, kind in enumerate(image_classes(held.images, config).tolist()):
+        if kind < 0:
             continue
         image = held.at(np.array([index]), config)["image"].to(where)
         (got,) = network(list(image))
         own = got["scores"][got["labels"] == 1]
         scores.append(float(own.max()) if len(own) else 0.0)
-        truth.append(record.malignant)
-    return {"auc": float(binary_auroc(torch.tensor(scores), torch.tensor(truth).long()))}
+        truth.append(kind == 1)
+    return {"auc": auc(scores, truth)}

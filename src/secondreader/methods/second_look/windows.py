@@ -13,7 +13,7 @@ from secondreader.learning.patches import cut_out, names
 from secondreader.learning.prepared import Prepared
 from secondreader.learning.sampling import generator
 from secondreader.methods.second_look.config import GENERATED, Config
-from secondreader.methods.second_look.data import class_of, drawn
+from secondreader.methods.second_look.data import class_of, drawn, unplaced
 
 __all__ = ["Windows", "held", "turned", "window_places", "windows"]
 
@@ -97,8 +97,8 @@ def windows(
 
     A window is a lesion's if it holds `covered` of it, or is itself so far covered by it; of several
     the most severe counts. A window that holds less of one, or any of unknown pathology, is neither
-    a lesion's nor free of one, and left out; where generators are checked, so are other classes than
-    theirs.
+    a lesion's nor free of one, and left out, as are all of an image with one that has no place; where
+    generators are checked, so are other classes than theirs.
 
     Parameters
     ----------
@@ -132,9 +132,10 @@ def _classes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the class of each window of an image (n,), and which hold too little to say (n,) bool."""
     kinds = np.zeros(len(places), np.int64)
-    unsure = np.zeros(len(places), bool)
+    unsure = np.full(len(places), unplaced(own, index, config))
     for lesion in own.lesions[index]:
-        if lesion.kind not in config.kinds or lesion.region is None:
+        other = lesion.kind is not None and lesion.kind not in config.kinds
+        if other or lesion.region is None:
             continue
         mask = drawn(lesion, (shape[0], shape[1]))
         if mask is None:

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchmetrics.functional.classification import binary_auroc
 from torchvision.models import ResNet50_Weights, ResNet101_Weights
 
 from secondreader.domain import SecondReaderError
@@ -21,6 +20,7 @@ from secondreader.learning.hardware import Hardware, first_process
 from secondreader.learning.initial import initialise, torchvision_weights
 from secondreader.learning.patches import whole
 from secondreader.learning.prepared import Prepared
+from secondreader.learning.ranking import auc
 from secondreader.learning.run_folder import write_whole
 from secondreader.learning.sampling import generator
 from secondreader.methods.second_look import generators
@@ -83,7 +83,8 @@ def train_shrunk(
 ) -> nn.Module:
     """Train the classifier of whole images, shrunk."""
     data, fixed = _Shrunk(own, config), _Shrunk(held, config)
-    batches = [fixed.at(np.arange(i, min(i + 64, len(held)))) for i in range(0, len(held), 64)]
+    numbers = np.flatnonzero(fixed.label >= 0)
+    batches = [fixed.at(numbers[i : i + 64]) for i in range(0, len(numbers), 64)]
     figures = partial(_class_figures, batches=batches)
     draw = partial(data.batch, count=config.shrunk.batch, config=config)
     return _classified(_started(config), draw, figures, config.shrunk, config, run_dir, hardware)
@@ -123,21 +124,29 @@ def _with_generated(
 
 
 class _Shrunk:
-    """Whole images, shrunk, each of its most severe lesion's class."""
+    """Whole images, shrunk, each of its most severe lesion's class; -1 where it is unknown."""
 
     def __init__(self, images: Prepared, config: Config) -> None:
         self.images = images
         self.label = image_classes(images, config)
 
     def batch(self, step: int, count: int, config: Config) -> Batch:
+        """Return the batch of a step, mirrored at random: there are few images, and many are drawn."""
         rng = generator(config.seed, step)
         # Classes alike, as far as there are any.
-        kinds = np.unique(self.label)
+        kinds = np.unique(self.label[self.label >= 0])
         pick = [
             int(rng.choice(np.flatnonzero(self.label == kinds[rng.integers(len(kinds))])))
             for _ in range(count)
         ]
-        return self.at(np.array(pick))
+        batch = self.at(np.array(pick))
+        mirrored = [
+            image.flip([axis for axis, on in ((-2, up), (-1, across)) if on])
+            for image, (up, across) in zip(
+                batch["image"], rng.integers(2, size=(count, 2)).tolist(), strict=True
+            )
+        ]
+        return {**batch, "image": torch.stack(mirrored)}
 
     def at(self, numbers: np.ndarray) -> Batch:
         return {
@@ -204,6 +213,6 @@ def _class_figures(network: nn.Module, batches: list[Batch]) -> Mapping[str, flo
     sure, right = torch.softmax(logits, 1)[:, 1], logits.argmax(1) == label
     recalls = [right[label == kind].float().mean() for kind in label.unique()]
     return {
-        "auc": float(binary_auroc(sure, (label == 1).long())),
+        "auc": auc(sure.numpy(), (label == 1).numpy()),
         "balanced_accuracy": float(torch.stack(recalls).mean()),
     }
