@@ -124,6 +124,20 @@ def test_an_image_is_called_by_its_breast_and_first_by_its_surest_place():
     assert ((found > 0) & (found < 1)).all()
 
 
+def test_an_image_is_called_the_same_alone_and_in_a_batch_of_larger_ones():
+    torch.manual_seed(0)
+    network = Aggregated()
+    local, breast = torch.randn(1, 6, 4), torch.ones(1, 6, 4, dtype=torch.bool)
+    breast[0, 0] = False
+    wide, inside = torch.zeros(2, 9, 7), torch.zeros(2, 9, 7, dtype=torch.bool)
+    wide[0, :6, :4], inside[0, :6, :4], inside[1] = local[0], breast[0], True
+    with torch.no_grad():
+        assert network(wide, inside)[0] == pytest.approx(float(network(local, breast)[0]))
+        # And its place counts: the same answer elsewhere is another.
+        turned = network(local.flip(1), breast.flip(1)) - network(local, breast)
+    assert abs(float(turned[0])) > 1e-4
+
+
 @pytest.mark.parametrize("size", [64, 128, 256])
 @pytest.mark.parametrize("local", [False, True])
 def test_the_heatmap_has_32_places_each_way_and_hears_the_local_answers(size, local):

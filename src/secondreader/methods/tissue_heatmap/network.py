@@ -117,7 +117,8 @@ class Aggregated(nn.Module):
     """p(y|x) ≈ Σ p(y|z; C) q(z|x'), section 3: answers and their places to one of the image.
 
     Each place has a weight and an answer, both a small network's of (z, row, col); weights add up
-    to 1 over the image.
+    to 1 over the image. Rows and columns run from -1 to 1 over the breast, so that an image is called
+    the same alone and in a batch of larger ones.
     """
 
     def __init__(self, width: int = 16) -> None:
@@ -129,15 +130,23 @@ class Aggregated(nn.Module):
     def forward(self, local: Tensor, inside: Tensor) -> Tensor:
         """Map logits (n, rows, cols), and where there is breast (same, bool), to (n,) in [0, 1]."""
         n, rows, cols = local.shape
-        row = torch.linspace(-1, 1, rows, device=local.device)[:, None].expand(rows, cols)
-        col = torch.linspace(-1, 1, cols, device=local.device)[None].expand(rows, cols)
-        place = torch.stack([row, col, col**2 + row**2], -1).expand(n, rows, cols, 3)
+        row = _along(inside.any(2))[:, :, None].expand(n, rows, cols)
+        col = _along(inside.any(1))[:, None, :].expand(n, rows, cols)
+        place = torch.stack([row, col, col**2 + row**2], -1)
         told = self.layers(torch.cat([local[..., None] / 4, place], -1))
         # The answer itself leads: at first the weights follow it, as the maximum does.
         weight = (told[..., 0] + local).masked_fill(~inside, -1e4).flatten(1).softmax(1)
         answer = torch.sigmoid(told[..., 1] + local).flatten(1)
         found: Tensor = (weight * answer).sum(1)
         return found
+
+
+def _along(breast: Tensor) -> Tensor:
+    """Return where steps (n, k) lie on the breast, -1 at its first and 1 at its last; not beyond."""
+    steps = torch.arange(breast.shape[1], device=breast.device)
+    first = torch.where(breast, steps, breast.shape[1]).amin(1, keepdim=True)
+    last = torch.where(breast, steps, -1).amax(1, keepdim=True)
+    return (2 * (steps - first) / (last - first).clamp(min=1) - 1).clamp(-1, 1)
 
 
 class HeatmapNet(nn.Module):
