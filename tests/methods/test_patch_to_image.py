@@ -381,6 +381,17 @@ def test_what_is_folded_and_read_in_tiles_says_what_was_trained(tmp_path, tile):
     assert reading.score == pytest.approx(float(plain), abs=1e-4)
 
 
+def test_images_of_which_it_is_very_sure_are_still_ranked(tmp_path):
+    torch.manual_seed(0)
+    network = ImageClassifier(PatchClassifier("resnet_small", 3), parse(SMALL.architecture), (8, 6))
+    told = []
+    for sure in (20.0, 25.0):
+        torch.nn.init.zeros_(network.outputs.weight)
+        torch.nn.init.constant_(network.outputs.bias, sure)
+        told.append(load(folder_of(tmp_path, SMALL, network)).read(mammogram(breast())).score)
+    assert told[0] < told[1] < 1
+
+
 def test_a_patch_classifier_alone_scores_an_image_as_its_most_malignant_place(tmp_path):
     torch.manual_seed(0)
     config = SMALL.model_copy(update={"trains": "patch"})

@@ -17,7 +17,7 @@ from secondreader.methods.patch_to_image import Config, load, train
 from secondreader.methods.patch_to_image.architecture import parse
 from secondreader.methods.patch_to_image.data import Whole, augmented, ready, some_patients, truth
 from secondreader.methods.patch_to_image.patch_figures import found_classes
-from secondreader.methods.patch_to_image.train import _image_figures
+from secondreader.methods.patch_to_image.train import _image_figures, _patch_figures
 
 PACKAGE = "secondreader.methods.patch_to_image"
 QUIET = Hardware("cpu", precision="fp32", threads=1, progress=False)
@@ -66,6 +66,22 @@ def test_a_stage_leaves_the_losses_of_both_parts_at_each_validation(patches):
     told = json.loads((run / "stages/patches/done.json").read_text())["history"]
     assert {"step", "training_loss", "validation_loss", "accuracy", "balanced"} <= set(told[0])
     assert all(np.isfinite(list(row.values())).all() for row in told)
+
+
+def test_calling_every_patch_background_is_no_good_network_to_stop_at(patches):
+    class Background(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.says = torch.nn.Parameter(torch.tensor([1.0, 0, 0, 0, 0]))
+
+        def forward(self, image):
+            return self.says.expand(len(image), -1)
+
+    batch = {"image": torch.zeros(8, 1, 96, 96), "label": torch.tensor([0, 0, 0, 0, 1, 2, 3, 4])}
+    told = _patch_figures(Background(), [batch], Config(patch=96))
+    assert (told["accuracy"], told["balanced"]) == pytest.approx((0.5, 0.2))
+    done = json.loads((patches[0] / "stages/patches/done.json").read_text())
+    assert done["figure"] == max(row["balanced"] for row in done["history"])
 
 
 def test_accuracy_of_patches_is_the_share_that_is_right_over_all_and_each_class(patches):

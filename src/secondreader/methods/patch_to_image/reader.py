@@ -96,7 +96,8 @@ class PatchToImage:
         heat: np.ndarray = classes[list(MALIGNANT)].sum(axis=0)
         if isinstance(self.network, ImageClassifier):
             column = COLUMNS.index(self.config.scores)
-            score = float(torch.sigmoid(self.network.judged(features)[0, column]))
+            # In double: in single precision every logit above 17 scores exactly 1.
+            score = float(torch.sigmoid(self.network.judged(features)[0, column].double()))
             if self.config.shows == "activation" and not self.network.what.full:
                 return score, _upsized(self.network.activation(features, column), features)
             return score, heat
