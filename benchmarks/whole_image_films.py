@@ -3,8 +3,10 @@
 Abnormal against normal and malignant against the rest, from the two outputs of one network, over the folds of
 mini-MIAS: trained from random weights on the films of the other folds; on phantoms only (RUN, a whole-image
 classifier by the preset cpu); on phantoms, then tuned on the films of the other folds with image labels
-only. Every film is scored by a network that saw no film of its woman; the folds' scores are pooled. AUC with
-intervals over women, and paired differences. A second call goes on where the first was stopped.
+only. Every film is scored by a network that saw no film of its woman. The networks of two folds score on two
+scales, the one of phantoms on one: pooled are the ranks that scores have among the films of their fold, in all
+three ways. AUC with intervals over women, and paired differences. A second call goes on where the first was
+stopped.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from beside_spot_filter import shown
+from scipy.stats import rankdata
 
 from secondreader import pipeline
 from secondreader.domain import Part
@@ -41,10 +44,19 @@ def scores(model: Path, chosen: Chosen) -> dict[str, tuple[np.ndarray, np.ndarra
     own = ready(chosen.images, reader.config)
     found = {}
     for index, record in enumerate(own.records):
-        logits = reader.network(whole(own, np.array([index]), reader.config.size))[0]
+        logits = reader.network(whole(own, np.array([index]), reader.config.size))[0].double()
         known = np.array(truth(record))
         found[record.path] = (torch.sigmoid(logits).numpy(), known, record.patient_id)
     return found
+
+
+def ranked(
+    films: dict[str, tuple[np.ndarray, np.ndarray, str]],
+) -> dict[str, tuple[np.ndarray, np.ndarray, str]]:
+    """Return the ranks, 0 to 1, of each of the two scores among some films, in their place."""
+    every = np.array([own[0] for own in films.values()])
+    ranks = (rankdata(every, axis=0) - 0.5) / len(every)
+    return {path: (rank, *own[1:]) for (path, own), rank in zip(films.items(), ranks, strict=True)}
 
 
 def trained(asked: argparse.Namespace, way: str, fold: int) -> Path:
@@ -87,10 +99,10 @@ def main() -> None:
     for way, films in found.items():
         for fold in range(asked.folds):
             chosen = choose(sources, f"{asked.split}:{fold}", Part.TEST)
-            films |= scores(trained(asked, way, fold), chosen)
+            films |= ranked(scores(trained(asked, way, fold), chosen))
     told = {
         "command": f"python benchmarks/whole_image_films.py mini_mias=ROOT --from RUN --preset {asked.preset}",
-        "split": f"{asked.split}, {asked.folds} folds, each film by a network of the others",
+        "split": f"{asked.split}, {asked.folds} folds, each film by a network of the others, ranked among its fold's",
         "data": [{"name": s.dataset, "fingerprint": s.fingerprint} for s in sources],
         "interval": {"method": "patient bootstrap", "resamples": RESAMPLES},
         "table": table(found),
