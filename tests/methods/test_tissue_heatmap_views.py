@@ -38,6 +38,7 @@ from secondreader.methods.tissue_heatmap.views import (
     partners,
     together,
 )
+from secondreader.methods.tissue_heatmap.whole import _heat_figures
 
 training = importlib.import_module("secondreader.methods.tissue_heatmap.train")
 SMALL = Config(
@@ -143,6 +144,18 @@ def test_findings_are_paired_by_their_ids_and_hidden_ones_are_known():
     assert batch["image"].shape == batch["other"].shape
     assert batch["label"].sum() == 4 and len(batch["where"]) == 8
     assert torch.equal(batch["image"], made.batch(0, 8, SMALL)["image"])
+
+
+def test_two_views_are_validated_as_they_are_read_without_ids():
+    images = two_views([lesion(100, 90)], [lesion(120, 122)])
+    local = [np.zeros((9, 7), np.float32) for _ in range(2)]
+    made = pairs(patches(images, SMALL), local, [a >= 0 for a in local], SMALL)
+    exact, rule = (made.batch(0, 8, SMALL, ids=ids) for ids in (True, False))
+    assert torch.equal(exact["image"], rule["image"]) and torch.equal(exact["label"], rule["label"])
+    own = rule["label"] == 1
+    assert torch.equal(exact["other"][~own], rule["other"][~own])
+    same = [torch.equal(a, b) for a, b in zip(exact["other"][own], rule["other"][own], strict=True)]
+    assert not any(same)
 
 
 def test_background_is_paired_by_the_rule_that_a_reader_has():
@@ -295,6 +308,22 @@ def test_a_heatmap_without_heat_is_wrong_by_the_mean_square_of_the_annotations()
     assert errors == pytest.approx((target**2).mean((1, 2, 3)).numpy())
     assert (errors[:6] > 0).all() and (errors[6:] == 0).all()
     assert women == [str(n) for n in range(12)]
+
+
+def test_as_many_images_with_heat_as_without_are_measured_and_weigh_alike_in_validation():
+    images = patch_images()
+    for own in images.lesions[:2]:
+        object.__setattr__(own[0], "pathology", Pathology.MALIGNANT)
+    config = SMALL.model_copy(update={"two_views": False, "trains": "baseline"})
+    tissue = Bright(config.widths, config.patch, config.stride).eval()
+    reader = figures.TissueHeatmap(config, tissue, Aggregated(), Silent(4, False, 128))
+    local = [np.zeros((9, 7), np.float32)] * 12
+    errors, women = figures.heatmap_errors(reader, images, local)
+    assert len(errors) == 4 and women[:2] == ["0", "1"] and (errors > 0).sum() == 2
+    held = Small.of(images, local, config)
+    found = _heat_figures(Silent(4, False, 128), held)
+    assert found["heatmap_mse"] == pytest.approx(float((held.target[:2] ** 2).mean()) / 2)
+    assert found["heatmap_mse"] == pytest.approx(errors.mean())
 
 
 def test_of_single_views_two_views_have_no_figure_but_a_reason(monkeypatch):

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchmetrics.functional.classification import binary_auroc
 
 from secondreader.domain import ImageSet, SecondReaderError
 from secondreader.learning.cost import Cost, step_cost
@@ -19,6 +18,7 @@ from secondreader.learning.hardware import Hardware, device, first_process
 from secondreader.learning.initial import initialise
 from secondreader.learning.model_folder import load_into, load_model_folder, save_model
 from secondreader.learning.prepared import Prepared
+from secondreader.learning.ranking import auc
 from secondreader.learning.watching import bar
 from secondreader.methods.tissue_heatmap.config import NAME, Config
 from secondreader.methods.tissue_heatmap.data import (
@@ -176,7 +176,7 @@ def _tissue_figures(
     )
     label = torch.cat([b["label"] for b in batches])
     error = float(((logits > 0) != (label > 0.5)).float().mean())
-    return {"auc": float(binary_auroc(logits, label.long())), "error": error}
+    return {"auc": auc(logits, label), "error": error}
 
 
 def _one_view(
@@ -200,7 +200,11 @@ def _pair(
     torch.manual_seed(config.seed)
     network = Pair(tissue, config.pair_width)
     own, held = sets
-    fixed = [held.batch(step, 64, config) for step in range(-(-config.validation_patches // 64))]
+    # By the rule that a reader has: chosen by ids it might need what no reader is told.
+    fixed = [
+        held.batch(step, 64, config, ids=False)
+        for step in range(-(-config.validation_patches // 64))
+    ]
     fit(
         network,
         _pair_loss,
@@ -231,11 +235,8 @@ def _pair_figures(network: nn.Module, batches: list[Batch], config: Config) -> M
         own, other = (middle(batch[name], config).to(where) for name in ("image", "other"))
         both.append(network(own, other).float().cpu())
         one.append(network.tissue(own).float().cpu())
-    label = torch.cat([b["label"] for b in batches]).long()
-    return {
-        "auc": float(binary_auroc(torch.cat(both), label)),
-        "one_view": float(binary_auroc(torch.cat(one), label)),
-    }
+    label = torch.cat([b["label"] for b in batches])
+    return {"auc": auc(torch.cat(both), label), "one_view": auc(torch.cat(one), label)}
 
 
 def _two_views(network: Pair, own: Pairs, config: Config, folder: Path, hardware: Hardware) -> Told:

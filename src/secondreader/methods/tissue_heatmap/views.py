@@ -179,8 +179,11 @@ class Pairs:
                     found[i] = self.other[image], *middles(at, config)
         return found
 
-    def batch(self, step: int, count: int, config: Config) -> Batch:
-        """Return ``image`` and ``other`` (n, 1, h, w) and ``label`` (n,) float32 of a step."""
+    def batch(self, step: int, count: int, config: Config, *, ids: bool = True) -> Batch:
+        """Return ``image`` and ``other`` (n, 1, h, w) and ``label`` (n,) float32 of a step.
+
+        Without ``ids`` findings too are paired as a reader pairs them: so it is validated.
+        """
         rng = generator(config.seed, step)
         share = config.positive_share
         # The positives' numbers stand where an image's would.
@@ -195,8 +198,9 @@ class Pairs:
         own, where = kind == 0, drawn.copy()
         where[own] = self.positive[drawn[own, 0]]
         other = self.partner(where, config)
-        exact = self.by_ids[drawn[own, 0]]
-        other[own] = np.where(exact[:, :1] != _NONE, exact, other[own])
+        if ids:
+            exact = self.by_ids[drawn[own, 0]]
+            other[own] = np.where(exact[:, :1] != _NONE, exact, other[own])
         for places in (where, other):
             places[own, 1:] += rng.integers(-config.offset, config.offset + 1, (int(own.sum()), 2))
         there = other[:, 0] != _NONE

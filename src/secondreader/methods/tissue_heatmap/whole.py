@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchmetrics.functional.classification import binary_auroc
 
 from secondreader.domain import SecondReaderError
 from secondreader.learning.fit import Batch, fit
 from secondreader.learning.hardware import Hardware
 from secondreader.learning.kept import kept_arrays
 from secondreader.learning.prepared import Prepared
+from secondreader.learning.ranking import auc
 from secondreader.learning.sampling import generator
 from secondreader.learning.watching import bar
 from secondreader.methods.tissue_heatmap.config import Config
@@ -124,11 +124,7 @@ def _image_figures(network: nn.Module, batch: Batch) -> Mapping[str, float]:
     where = next(network.parameters()).device
     found = network(batch["local"].to(where), batch["inside"].to(where)).float().cpu()
     highest = batch["local"].masked_fill(~batch["inside"], -1e4).flatten(1).amax(1)
-    label = batch["label"].long()
-    return {
-        "auc": float(binary_auroc(found, label)),
-        "maximum": float(binary_auroc(torch.sigmoid(highest), label)),
-    }
+    return {"auc": auc(found, batch["label"]), "maximum": auc(highest, batch["label"])}
 
 
 def train_heatmap(
@@ -173,12 +169,17 @@ def heat_loss(network: nn.Module, batch: Batch) -> Tensor:
 
 
 def _heat_figures(network: nn.Module, held: Small) -> Mapping[str, float]:
-    """Return the mean squared error, and it with its sign turned: what is largest is best."""
+    """Return the mean squared error, and it with its sign turned: what is largest is best.
+
+    Images with a malignant finding and those without weigh alike, as in training and in what is
+    measured: most have none, and a network that says nothing would come out best.
+    """
     where = next(network.parameters()).device
     errors = []
     for low in range(0, len(held.paths), 16):
         rows = slice(low, low + 16)
         found = network(held.image[rows].to(where), held.local[rows].to(where)).float().cpu()
         errors.append(((found - held.target[rows]) ** 2).mean((1, 2, 3)))
-    error = float(torch.cat(errors).mean())
+    hot = held.target.flatten(1).amax(1) > 0
+    error = float(np.mean([of.mean() for k in (hot, ~hot) if len(of := torch.cat(errors)[k])]))
     return {"closeness": -error, "heatmap_mse": error}
