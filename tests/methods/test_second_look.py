@@ -506,13 +506,14 @@ def test_a_region_is_a_windows_by_the_rule_of_lesions():
 
 
 def test_the_area_of_own_kinds_is_by_image_and_exact():
+    names = [f"woman {i}" for i in range(40)]
     got = own_kinds(
-        np.array([0.9, 0.2, 0.5, 0.2]), np.array([True, True, False, False]), ["a", "b", "c", "d"],
+        np.tile([0.9, 0.2, 0.5, 0.2], 10), np.tile([True, True, False, False], 10), names,
         reader="x", resamples=100, seed=0,
     )  # fmt: skip
     assert {(f.name, f.level) for f in got} == {("auc_own_kinds", "image")}
     assert got[0].value == pytest.approx(2.5 / 4)
-    assert (got[0].positives, got[0].negatives, got[0].patients) == (2, 2, 4)
+    assert (got[0].positives, got[0].negatives, got[0].patients) == (20, 20, 40)
 
 
 def test_an_image_of_which_little_is_sure_does_not_score_nothing():
