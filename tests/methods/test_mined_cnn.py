@@ -1,12 +1,15 @@
 """Dense reading is patch by patch; a cascade reads as it was fitted; noise is even after preparation."""
 
+import weakref
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save
 from scipy import ndimage
 
 from secondreader import geometry
@@ -20,9 +23,11 @@ from secondreader.domain import (
     Mammogram,
     SecondReaderError,
 )
+from secondreader.learning import positions
 from secondreader.learning.configuration import resolve
 from secondreader.learning.hardware import Hardware
 from secondreader.learning.model_folder import save_model
+from secondreader.learning.run_folder import write_whole
 from secondreader.methods.mined_cnn import Config, load, train
 from secondreader.methods.mined_cnn.boosting import boosted
 from secondreader.methods.mined_cnn.cascade import (
@@ -35,7 +40,13 @@ from secondreader.methods.mined_cnn.cascade import (
 )
 from secondreader.methods.mined_cnn.config import CascadeSettings
 from secondreader.methods.mined_cnn.data import data, wanted
-from secondreader.methods.mined_cnn.dense import everywhere, quick, somewhere, where_wanted
+from secondreader.methods.mined_cnn.dense import (
+    everywhere,
+    joined,
+    quick,
+    somewhere,
+    where_wanted,
+)
 from secondreader.methods.mined_cnn.haar import (
     drawn_features,
     integral,
@@ -46,6 +57,8 @@ from secondreader.methods.mined_cnn.network import WINDOW, Dense, patch_network
 from secondreader.methods.mined_cnn.prepare import background, noise_curve, prepare, stabilised
 from secondreader.methods.mined_cnn.reader import MinedCnn
 from secondreader.studies import study
+
+training = import_module("secondreader.methods.mined_cnn.train")
 
 
 def trained_once(width=4, seed=0):
@@ -179,6 +192,17 @@ def test_each_node_keeps_the_positives_and_throws_half_of_the_negatives_away(fit
         assert (sums >= node.least).mean() >= 0.99
 
 
+def test_a_node_stops_when_it_has_thrown_enough_but_the_last_ranks_by_all_its_stumps():
+    rng = np.random.default_rng(0)
+    truth = np.arange(400) < 100
+    values = rng.normal(0, 1, (400, 5)).astype(np.float32)
+    values[truth, 0] += 6
+    given = (values, truth, drawn_features(8, 5, rng), CascadeSettings(stumps=10))
+    early, last = fit_node(*given)[0], fit_node(*given, last=True)[0]
+    assert len(early.cuts) < len(last.cuts) == 10
+    assert np.array_equal(last.cuts[: len(early.cuts)], early.cuts)
+
+
 def test_positives_come_out_higher_than_the_rest_on_an_image_it_never_saw(fitted):
     settings_, nodes, _, _, _ = fitted
     image, at, near = dotted(7)
@@ -305,6 +329,21 @@ def test_negatives_are_every_position_a_millimetre_away_and_may_be_thinned():
         assert (wanted(every, index) >= wanted(few, index)).all()
 
 
+def test_positions_of_many_images_are_listed_without_holding_their_masks(monkeypatch):
+    module = import_module("secondreader.methods.mined_cnn.data")
+    made, most = [], []
+
+    def away_from(*given):
+        most.append(sum(ref() is not None for ref in made))
+        mask = positions.away_from(*given)
+        made.append(weakref.ref(mask))
+        return mask
+
+    monkeypatch.setattr(module, "away_from", away_from)
+    data(Phantoms(("GE",) * 6), Config())
+    assert len(made) == 6 and max(most) <= 2
+
+
 def test_without_a_calcification_to_validate_by_nothing_is_trained(tmp_path):
     held = Phantoms()
     held.records = tuple(replace(r, lesions=()) for r in held.records)
@@ -334,14 +373,42 @@ def test_positions_score_what_reading_scores(tested):
     assert negative == pytest.approx(known[wanted(own, 1)], abs=1e-4)
 
 
+def test_a_second_network_is_judged_and_mined_as_it_reads_after_the_first(tmp_path):
+    first, second = trained_once(4), trained_once(6, seed=1)
+    own = data(Phantoms(), Config())
+    pixels = [np.asarray(own.images.pixels(i)) for i in range(2)]
+    alone = np.concatenate(
+        [everywhere(quick(first), p)[wanted(own, i)] for i, p in enumerate(pixels)]
+    )
+    least = float(np.quantile(alone, 0.99))
+    config = Config(widths=(4, 6), threshold=least, mined=30, validation_negatives=2000)
+    reader = MinedCnn(config, quick(first), quick(second))
+    where = training._validated(own, config)
+    everything = [reader.known(p) for p in pixels]
+    read = [np.array([everything[i][r, c] for i, r, c in at[:200].tolist()]) for at in where]
+    before = [training._at(first, own, at[:200]) for at in where]
+    after = [training._at(second, own, at[:200]) for at in where]
+    for one, two, known in zip(before, after, read, strict=True):
+        assert joined(one, two, least) == pytest.approx(known, abs=1e-4)
+    full = [training._at(first, own, at) for at in where]
+    judged = training._figures(second, own, config, full)
+    assert judged != training._figures(second, own, config, None)
+    found = training._mined(first, second, own, config, tmp_path, Hardware(progress=False))
+    assert len(found) == 60
+    known = [reader.known(p, wanted(own, i)) for i, p in enumerate(pixels)]
+    for index in range(2):
+        lowest = np.sort(known[index][wanted(own, index)])[-30]
+        at = found[found[:, 0] == index]
+        assert (known[index][at[:, 1], at[:, 2]] >= lowest - 1e-4).all()
+
+
 def test_a_cascade_that_was_stopped_goes_on_after_its_last_node(tmp_path):
     settings_ = CascadeSettings(features=20, nodes=3, stumps=6, negatives=3000)
     config = Config(cascade=settings_)
     own = data(Phantoms(), config)
     quiet = Hardware(progress=False)
     whole = boosted(own, config, tmp_path / "a", quiet)
-    shorter = config.model_copy(update={"cascade": settings_.model_copy(update={"nodes": 1})})
-    assert len(boosted(own, shorter, tmp_path / "b", quiet)) == 1
+    write_whole(tmp_path / "b" / "nodes.safetensors", save(cascade_arrays(whole[:1], "")))
     again = boosted(own, config, tmp_path / "b", quiet)
     one, two = cascade_arrays(whole, ""), cascade_arrays(again, "")
     assert len(again) == len(whole) > 1

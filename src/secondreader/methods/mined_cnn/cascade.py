@@ -80,7 +80,12 @@ def passed(nodes: Sequence[Node], sums: np.ndarray, at: np.ndarray) -> np.ndarra
 
 
 def fit_node(
-    values: np.ndarray, truth: np.ndarray, features: np.ndarray, settings: CascadeSettings
+    values: np.ndarray,
+    truth: np.ndarray,
+    features: np.ndarray,
+    settings: CascadeSettings,
+    *,
+    last: bool = False,
 ) -> tuple[Node, float]:
     """Boost stumps until the node throws away enough negatives and keeps nearly all positives.
 
@@ -94,6 +99,9 @@ def fit_node(
         (f, 2, 5).
     settings
         How many stumps, what to keep and to throw, which loss.
+    last
+        Whether all stumps are boosted, even if fewer would do: what passes every node is ranked by the
+        last one's votes, and the few of a node that stops early tell hardly any scores apart.
 
     Returns
     -------
@@ -128,7 +136,7 @@ def fit_node(
         ranked = np.sort(sums[truth])
         least = float(ranked[int((1 - settings.kept) * len(ranked))])
         through = float((sums[~truth] >= least).mean())
-        if through <= 1 - settings.thrown:
+        if through <= 1 - settings.thrown and not last:
             break
     node = Node(features[chosen], np.array(cuts, np.float32), np.array(votes, np.float32), least)
     return node, through
@@ -218,7 +226,8 @@ def fit_cascade(
         if len(other) < _FEWEST and nodes:
             break  # the nodes so far let nothing through: there is nothing to learn from
         every = values(np.concatenate([positive, other]), features)
-        node, through = fit_node(every, np.arange(len(every)) < len(positive), features, settings)
+        truth, last = np.arange(len(every)) < len(positive), number == settings.nodes - 1
+        node, through = fit_node(every, truth, features, settings, last=last)
         nodes.append(node)
         on_node(number, through)
     return nodes

@@ -6,7 +6,7 @@ memory-mapped images when a batch wants them, and never held.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,21 +101,27 @@ def data(
         depends=("spacing_mm", "coarsest_mm", "stabilise", "background_mm"), records=records,
         progress=progress,
     )  # fmt: skip
-    centres, free = [], []
+    centres: list[np.ndarray] = []
+    other = of_masks(_free(ready, config, centres))
+    if negatives is not None:
+        other = thinned(other, negatives, config.seed)
+    return Data(ready, of_points(centres), other, tuple(centres))
+
+
+def _free(ready: Prepared, config: Config, centres: list[np.ndarray]) -> Iterator[np.ndarray]:
+    """Yield where each image's negatives lie, (rows, cols) bool, and put its calcifications to `centres`.
+
+    One mask at a time: those of three thousand images would take gigabytes.
+    """
+    pitch = (config.spacing_mm, config.spacing_mm)
     for index in range(len(ready)):
         pixels = np.asarray(ready.pixels(index))
         shape = (pixels.shape[0], pixels.shape[1])
         own, covered, ignored = config.truth(ready.lesions[index], shape)
         marked = np.concatenate([np.zeros((0, 2), np.int32), *covered, ignored])
         regions = [Mask(np.ones((1, 1), bool), int(r), int(c)) for r, c in marked]
-        inside = looked_at(pixels, config)
         centres.append(own)
-        pitch = (config.spacing_mm, config.spacing_mm)
-        free.append(away_from(inside, regions, config.away_mm, pitch))
-    other = of_masks(free)
-    if negatives is not None:
-        other = thinned(other, negatives, config.seed)
-    return Data(ready, of_points(centres), other, tuple(centres))
+        yield away_from(looked_at(pixels, config), regions, config.away_mm, pitch)
 
 
 def wanted(own: Data, index: int) -> np.ndarray:

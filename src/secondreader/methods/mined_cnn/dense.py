@@ -11,7 +11,7 @@ from torch import nn
 from secondreader.learning.folding import folded
 from secondreader.methods.mined_cnn.network import WINDOW, Dense
 
-__all__ = ["everywhere", "quick", "somewhere", "where_wanted"]
+__all__ = ["everywhere", "in_turn", "joined", "quick", "somewhere", "where_wanted"]
 
 _BLOCK = 192  # pixels each way: what a network makes of them stays in a processor's cache
 _DENSE = 0.02  # of a block's pixels: where more are wanted, all of them cost less than those
@@ -67,6 +67,43 @@ def where_wanted(network: nn.Sequential, prepared: np.ndarray, wanted: np.ndarra
     at = np.argwhere(few)
     out[at[:, 0], at[:, 1]] = somewhere(network, prepared, at)
     return out
+
+
+def in_turn(
+    first: nn.Sequential,
+    second: nn.Sequential,
+    prepared: np.ndarray,
+    asked: np.ndarray,
+    least: float,
+) -> np.ndarray:
+    """Return the score of two networks where it is asked for, (rows, cols) float32, elsewhere 0.
+
+    Parameters
+    ----------
+    first, second
+        Of patches, folded or not; the second looks only where the first says enough.
+    prepared
+        (rows, cols).
+    asked
+        (rows, cols) bool.
+    least
+        What is enough.
+    """
+    known = where_wanted(first, prepared, asked)
+    after = where_wanted(second, prepared, asked & (known >= least))
+    found: np.ndarray = np.where(asked, joined(known, after, least), np.float32(0))
+    return found
+
+
+def joined(first: np.ndarray, second: np.ndarray, least: float) -> np.ndarray:
+    """Return one score of two networks', float32 in [0, 1] of their shape.
+
+    What the first rules out scores below one half, by what the first says of it; what it lets through
+    scores above, by what the second says.
+    """
+    low = np.minimum(first / max(least, 1e-9), 1) * 0.5
+    found: np.ndarray = np.where(first >= least, 0.5 + second / 2, low).astype(np.float32)
+    return found
 
 
 @torch.inference_mode()

@@ -22,7 +22,7 @@ from secondreader.learning.model_folder import load_into, load_model_folder
 from secondreader.methods.mined_cnn.cascade import Node, cascade_from, scores
 from secondreader.methods.mined_cnn.config import NAME, Config
 from secondreader.methods.mined_cnn.data import data, wanted
-from secondreader.methods.mined_cnn.dense import quick, where_wanted
+from secondreader.methods.mined_cnn.dense import in_turn, quick, where_wanted
 from secondreader.methods.mined_cnn.network import patch_network
 from secondreader.methods.mined_cnn.prepare import looked_at, prepare, refusal
 
@@ -114,22 +114,15 @@ class MinedCnn:
     def known(self, prepared: np.ndarray, asked: np.ndarray | None = None) -> np.ndarray:
         """Return the score of every position, or of those asked for, (rows, cols) float32 in [0, 1].
 
-        Of two networks, what the first rules out scores below one half, by what the first says of
-        it; what it lets through scores above, by what the second says.
+        Of two networks see `dense.joined`.
         """
         if self.nodes is not None:
             return scores(self.nodes, prepared, self.config.cascade.window, asked)
         assert self.first is not None
         asked = prepared != 0 if asked is None else asked
-        known = where_wanted(self.first, prepared, asked)
         if self.second is None:
-            return known
-        least = self.config.threshold or 0.0
-        through = asked & (known >= least)
-        low = np.minimum(known / max(least, 1e-9), 1) * 0.5
-        second = where_wanted(self.second, prepared, through)
-        both: np.ndarray = np.where(through, 0.5 + second / 2, low).astype(np.float32)
-        return both
+            return where_wanted(self.first, prepared, asked)
+        return in_turn(self.first, self.second, prepared, asked, self.config.threshold or 0.0)
 
 
 def load(model_dir: Path | None) -> MinedCnn:

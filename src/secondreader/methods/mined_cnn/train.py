@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchmetrics.functional.classification import binary_auroc
 
 from secondreader.domain import ImageSet, SecondReaderError
 from secondreader.learning.cost import Cost, step_cost
@@ -20,13 +19,14 @@ from secondreader.learning.initial import initialise
 from secondreader.learning.kept import kept_arrays
 from secondreader.learning.model_folder import save_model
 from secondreader.learning.positions import Positions, draw, of_where
+from secondreader.learning.ranking import auc_of
 from secondreader.learning.sampling import hardest_in_maps
 from secondreader.learning.watching import bar
 from secondreader.methods.mined_cnn.boosting import boosted
 from secondreader.methods.mined_cnn.cascade import cascade_arrays
 from secondreader.methods.mined_cnn.config import NAME, Config
 from secondreader.methods.mined_cnn.data import Data, augmented, data, wanted
-from secondreader.methods.mined_cnn.dense import quick, somewhere, where_wanted
+from secondreader.methods.mined_cnn.dense import in_turn, joined, quick, somewhere, where_wanted
 from secondreader.methods.mined_cnn.network import WINDOW, patch_network
 
 __all__ = ["cost", "network_loss", "train"]
@@ -68,16 +68,21 @@ def train(
         nodes = boosted(own, config, run_dir / "stages" / "cascade", hardware)
         weights = cascade_arrays(nodes, "cascade.")
     else:
-        first = _network(own, held, config, config.first, "first", run_dir, hardware, None)
+        first = _network(own, held, config, config.first, "first", run_dir, hardware)
         weights = _named(first, "first.")
         config = config.model_copy(update={"threshold": _threshold(first, held, config)})
         if config.detector == "cnn":
-            second = first
+            # A later round mines what the first lets through and the second likes; what was hard for
+            # those before stays, for the last network reads it too.
+            hard, second = np.zeros((0, 3), np.int64), None
             for number in range(config.rounds):
                 folder = run_dir / "stages" / f"mined-{number}"
-                hard = _mined(second, own, config, folder, hardware)
-                stage = f"second-{number}"
-                second = _network(own, held, config, config.second, stage, run_dir, hardware, hard)
+                hard = np.concatenate([hard, _mined(first, second, own, config, folder, hardware)])
+                second = _network(
+                    own, held, config, config.second, f"second-{number}", run_dir, hardware, first,
+                    of_where(np.unique(hard, axis=0)),
+                )  # fmt: skip
+            assert second is not None
             weights |= _named(second, "second.")
     if first_process():
         save_model(run_dir / "model", method=NAME, config=config, weights=weights)
@@ -108,18 +113,24 @@ def _network(
     stage: str,
     run_dir: Path,
     hardware: Hardware,
-    negative: Positions | None,
+    first: nn.Sequential | None = None,
+    negative: Positions | None = None,
 ) -> nn.Sequential:
-    """Train one network, on random negatives or on mined ones."""
+    """Train one network, on random negatives, or after the first on mined ones.
+
+    It is judged as it will read: the second after the first.
+    """
     torch.manual_seed(config.seed)
-    first = stage == "first"
-    network = patch_network(config.widths[0 if first else 1])
-    initialise(network, config.init, prefix="first." if first else "second.")
+    network = patch_network(config.widths[0 if first is None else 1])
+    initialise(network, config.init, prefix="first." if first is None else "second.")
+    before = None
+    if first is not None:
+        before = [_at(quick(first), held, where) for where in _validated(held, config)]
     fit(
         network.to(memory_format=torch.channels_last),
         network_loss,
         partial(own.batch, count=settings.batch, config=config, negative=negative),
-        partial(_figures, held=held, config=config),
+        partial(_figures, held=held, config=config, before=before),
         settings,
         figure="mean_sensitivity",
         run_dir=run_dir,
@@ -132,23 +143,36 @@ def _network(
 
 
 def _mined(
-    network: nn.Sequential, own: Data, config: Config, folder: Path, hardware: Hardware
-) -> Positions:
-    """Return the hardest negatives of each training image, or of some, kept image by image."""
-    reading = quick(network).to(device(hardware))
+    first: nn.Sequential,
+    second: nn.Sequential | None,
+    own: Data,
+    config: Config,
+    folder: Path,
+    hardware: Hardware,
+) -> np.ndarray:
+    """Return the hardest negatives (n, 3) of each training image, or of some, kept image by image."""
+    reading, after = (
+        None if network is None else quick(network).to(device(hardware))
+        for network in (first, second)
+    )
+    assert reading is not None
     shuffled = np.random.default_rng(config.seed).permutation(len(own.images))
     chosen = np.sort(shuffled[: config.mined_images]).tolist()
 
     def hard(number: int) -> np.ndarray:
         index = chosen[number]
         pixels = np.asarray(own.images.pixels(index))
-        known = where_wanted(reading, pixels, wanted(own, index))
+        asked = wanted(own, index)
+        if after is None:
+            known = where_wanted(reading, pixels, asked)
+        else:
+            known = in_turn(reading, after, pixels, asked, config.threshold or 0.0)
         found, _ = hardest_in_maps([(index, known)], own.negative, config.mined)
         return found.at(np.arange(len(found)))
 
     with bar("mining hard negatives", hardware) as progress:
         rows = kept_arrays(folder, len(chosen), hard, progress)
-    return of_where(np.concatenate([np.zeros((0, 3), np.int64), *rows]))
+    return np.concatenate([np.zeros((0, 3), np.int64), *rows])
 
 
 def _threshold(network: nn.Sequential, held: Data, config: Config) -> float:
@@ -182,18 +206,27 @@ def network_loss(network: nn.Module, batch: Batch) -> Tensor:
     return functional.binary_cross_entropy_with_logits(logit.float(), batch["label"])
 
 
-def _figures(network: nn.Module, held: Data, config: Config) -> Mapping[str, float]:
+def _validated(held: Data, config: Config) -> tuple[np.ndarray, np.ndarray]:
+    """Return all calcifications of the validation images, and negatives drawn once, (n, 3) each."""
+    rng = np.random.default_rng(config.seed)
+    negative = draw(held.negative, rng, config.validation_negatives)
+    return held.positive.at(np.arange(len(held.positive))), negative
+
+
+def _figures(
+    network: nn.Module, held: Data, config: Config, before: list[np.ndarray] | None
+) -> Mapping[str, float]:
     """Return the mean sensitivity for a false-positive fraction of 1e-5 to 0.1, on a logarithmic axis.
 
-    Over positions of the validation images: all calcifications, and negatives drawn once.
+    Of a second network by the score of both, ``before`` being the first's of the same positions.
     """
     assert isinstance(network, nn.Sequential)
-    where = draw(held.negative, np.random.default_rng(config.seed), config.validation_negatives)
-    positive = _at(network, held, held.positive.at(np.arange(len(held.positive))))
-    negative = np.sort(_at(network, held, where))[::-1]
+    found = [_at(network, held, where) for where in _validated(held, config)]
+    if before is not None:
+        least = config.threshold or 0.0
+        found = [joined(one, two, least) for one, two in zip(before, found, strict=True)]
+    positive, negative = found[0], np.sort(found[1])[::-1]
     rates = np.geomspace(max(1e-5, 1 / len(negative)), 0.1, 50)
     cuts = negative[np.minimum((rates * len(negative)).astype(int), len(negative) - 1)]
     mean = float(np.mean([(positive > cut).mean() for cut in cuts]))
-    every = torch.from_numpy(np.concatenate([positive, negative]).copy())
-    auc = float(binary_auroc(every, (torch.arange(len(every)) < len(positive)).long()))
-    return {"mean_sensitivity": mean, "auc": auc}
+    return {"mean_sensitivity": mean, "auc": auc_of(positive, negative)}
