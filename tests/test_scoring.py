@@ -182,7 +182,7 @@ def test_the_published_tables_print_and_every_row_has_its_method(study):
 
 
 def test_a_study_is_run_stored_and_not_run_again(film_exams, tmp_path):
-    command = [sys.executable, "-m", "secondreader", "reproduce", "default", "spot_filter"]
+    command = [sys.executable, "-m", "secondreader", "reproduce", "default", "spot_filter", "--all"]
     command += ["--resamples", "100", "--data", f"phantom={film_exams}", "-o", str(tmp_path)]
     first = subprocess.run(command, capture_output=True, text=True, check=False)
     assert first.returncode == 0, first.stderr
