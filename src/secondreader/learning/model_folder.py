@@ -56,15 +56,21 @@ def save_model(
 
 
 def load_model_folder(
-    folder: Path, method: str, config_type: type[C]
+    folder: Path | None, method: str, config_type: type[C]
 ) -> tuple[C, dict[str, Tensor]]:
     """Read a model's configuration and weights.
 
     Raises
     ------
     SecondReaderError
-        If the folder is another method's, of a newer version, half there, or not what was written.
+        If there is no folder, or it is another method's, of a newer version, half there, or not what
+        was written.
     """
+    if folder is None:
+        raise SecondReaderError(
+            f"--model: got {method}, which has no weights of its own, expected a model folder; "
+            f"make one with: secondreader train {method}"
+        )
     try:
         told = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         content = (folder / _WEIGHTS).read_bytes()

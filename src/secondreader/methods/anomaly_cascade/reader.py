@@ -11,7 +11,7 @@ from torch import nn
 from torchvision.models.detection import FasterRCNN
 
 from secondreader import detections, geometry, imaging
-from secondreader.domain import Heatmap, ImageReading, Intent, Mammogram, SecondReaderError
+from secondreader.domain import Heatmap, ImageReading, Intent, Mammogram
 from secondreader.learning.folding import folded
 from secondreader.learning.model_folder import load_into, load_model_folder
 from secondreader.methods.anomaly_cascade.boxes import faster_rcnn, found_boxes
@@ -90,11 +90,6 @@ def load(model_dir: Path | None) -> AnomalyCascade:
     SecondReaderError
         If there is no folder, or it is not a whole one of this method.
     """
-    if model_dir is None:
-        raise SecondReaderError(
-            f"--model: got {NAME}, which has no weights of its own, expected a model folder; "
-            f"make one with: secondreader train {NAME}"
-        )
     config, weights = load_model_folder(model_dir, NAME, Config)
     networks: dict[str, nn.Module] = {}
     if config.detector == "boxes":

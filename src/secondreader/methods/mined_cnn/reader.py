@@ -133,11 +133,6 @@ def load(model_dir: Path | None) -> MinedCnn:
     SecondReaderError
         If there is no folder, or it is not a whole one of this method.
     """
-    if model_dir is None:
-        raise SecondReaderError(
-            f"--model: got {NAME}, which has no weights of its own, expected a model folder; "
-            f"make one with: secondreader train {NAME}"
-        )
     config, weights = load_model_folder(model_dir, NAME, Config)
     if config.detector == "cascade":
         if "cascade.stumps" not in weights:

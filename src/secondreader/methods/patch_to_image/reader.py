@@ -21,7 +21,6 @@ from secondreader.domain import (
     Kind,
     Mammogram,
     Part,
-    SecondReaderError,
 )
 from secondreader.evaluation.figures import Curve, Figure
 from secondreader.learning.folding import folded
@@ -144,11 +143,6 @@ def load(model_dir: Path | None) -> PatchToImage:
     SecondReaderError
         If there is no folder, or it is not a whole one of this method.
     """
-    if model_dir is None:
-        raise SecondReaderError(
-            f"--model: got {NAME}, which has no weights of its own, expected a model folder; "
-            f"make one with: secondreader train {NAME}"
-        )
     config, weights = load_model_folder(model_dir, NAME, Config)
     what = parse(config.architecture)
     patches = PatchClassifier(what.backbone, config.patch // STRIDE)

@@ -23,7 +23,6 @@ from secondreader.domain import (
     Mammogram,
     Mask,
     Part,
-    SecondReaderError,
 )
 from secondreader.evaluation.figures import Curve, Figure
 from secondreader.learning.folding import folded
@@ -245,11 +244,6 @@ def load(model_dir: Path | None) -> SecondLook:
     SecondReaderError
         If there is no folder, or it is not a whole one of this method.
     """
-    if model_dir is None:
-        raise SecondReaderError(
-            f"--model: got {NAME}, which has no weights of its own, expected a model folder; "
-            f"make one with: secondreader train {NAME}"
-        )
     config, weights = load_model_folder(model_dir, NAME, Config)
     network = mask_rcnn(config) if config.trains == "regions" else classifier(config)
     # The generators that a classifier's patches were drawn by are kept with it, and read nothing.

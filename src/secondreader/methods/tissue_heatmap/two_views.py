@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from secondreader.domain import Frame, ImageReading, Mammogram, SecondReaderError
+from secondreader.domain import Frame, ImageReading, Mammogram
 from secondreader.learning.model_folder import load_into, load_model_folder
 from secondreader.learning.prepared import Prepared
 from secondreader.methods.tissue_heatmap.config import NAME, Config
@@ -94,11 +94,6 @@ def load(model_dir: Path | None) -> TissueHeatmap:
     SecondReaderError
         If there is no folder, or it is not a whole one of this method.
     """
-    if model_dir is None:
-        raise SecondReaderError(
-            f"--model: got {NAME}, which has no weights of its own, expected a model folder; "
-            f"make one with: secondreader train {NAME}"
-        )
     config, weights = load_model_folder(model_dir, NAME, Config)
     tissue = Tissue(config.widths, config.patch, config.stride)
     load_into(tissue, weights, "tissue.")
