@@ -12,6 +12,7 @@ import argparse
 import json
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ import numpy as np
 from secondreader import formats, scoring
 from secondreader.datasets.image_set import FileImages
 from secondreader.datasets.parts import divide_sets
-from secondreader.domain import Mammogram, Part, SecondReaderError
+from secondreader.domain import Mammogram, Part, Refused, SecondReaderError
 from secondreader.evaluation.tables import markdown
 from secondreader.formats import ReadOptions
 from secondreader.learning import likeness
@@ -54,14 +55,15 @@ def opened(files: Iterable[Path]) -> Iterable[Mammogram]:
     options = ReadOptions(accept=frozenset(formats.ACCEPTABLE))
     for ref in formats.find(list(files)):
         if not isinstance(ref, formats.Skipped):
-            yield formats.mammogram(ref, options)
+            with suppress(Refused):  # a licence beside the images
+                yield formats.mammogram(ref, options)
 
 
 def line(label: str, own: likeness.Likeness, rows: Iterable[np.ndarray]) -> list[str]:
     """Return what the model says of images, in a row of a table."""
     got = [found for row in rows if (found := own.distance(row)) is not None]
     distances = np.array([distance for distance, _ in got])
-    beyond = distances > own.threshold
+    beyond = distances > own.limit
     says = Counter(names[0] for (_, names), b in zip(got, beyond, strict=True) if b)
     told = ", ".join(f"{name} ({count})" for name, count in says.most_common(3))
     quartiles = " / ".join(f"{q:.3g}" for q in np.quantile(distances, (0.25, 0.5, 0.75)))
@@ -80,7 +82,7 @@ def main() -> None:
     asked.add_argument("-o", "--out", type=Path)
     words = asked.parse_args()
     own = model_of(words.model)
-    head = ["images", "how many", f"beyond {own.threshold:.3g}", "quartiles", "most by"]
+    head = ["images", "how many", f"beyond {own.limit:.3g}", "quartiles", "most by"]
     rows = [head]
     for text in words.on:
         chosen = scoring.choose(load_all([text]), words.split, words.part)

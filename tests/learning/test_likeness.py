@@ -55,7 +55,7 @@ def test_more_of_the_same_is_read(model):
         (lambda p: 1 - p, "air|black|white|tissue"),  # inverted polarity
         (lambda p: 0.15 + 0.85 * p, "air"),  # a window that leaves air grey
         (lambda p: np.clip(4 * p - 1.6, 0, 1), "white|black|tissue"),  # a hard window
-        (lambda p: np.where(p > 0, ndimage.gaussian_filter(p, 3), 0), "texture|tissue"),  # a synthetic view's smoothness
+        (lambda p: np.where(p > 0, ndimage.gaussian_filter(p, 5), 0), "texture|tissue"),  # a synthetic view's smoothness
         (lambda p: np.clip(p + (p > 0) * np.random.default_rng(0).normal(0, 0.08, p.shape), 0, 1),
          "texture|tissue|black|noise"),
     ],

@@ -84,8 +84,8 @@ def card_text(folder: Path) -> str:
     alike = _json(folder / "likeness.json")
     lines += ["", "## Images unlike those it was trained on", ""]
     lines.append(
-        f"Refused beyond a distance of {alike['threshold']:.3g}, below which {alike['share']:.0%} of "
-        f"{alike['images']} validation images lie (`--accept unlike-training` reads them)."
+        f"{alike['share']:.0%} of {alike['images']} validation images lie below a distance of "
+        f"{alike['threshold']:.3g}; refused beyond half as far again (`--accept unlike-training` reads them)."
         if alike
         else "Not told: it reads whatever it is given."
     )
