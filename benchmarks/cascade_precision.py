@@ -3,7 +3,8 @@
 Proposals of the test images of a set, from maps in bfloat16 and in single precision: each proposal of
 the one beside the nearest of the other within half a millimetre. Given are the share that has such a
 partner, how far ranks agree over all images (Spearman), and recall at so many false positives an
-image by the cascade's own rule, with the difference and its interval over patients.
+image by the cascade's own rule, with the difference and its interval over patients; the same of what
+is left of them in the end, where the second stage has multiplied the scores.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from secondreader.methods.anomaly_cascade.proposals import (
     suspicion_map,
 )
 from secondreader.methods.anomaly_cascade.reader import load
+from secondreader.methods.anomaly_cascade.reduction import probabilities
 from secondreader.sources import images_of, load_all
 
 PARTNER_MM = 0.5
@@ -48,8 +50,9 @@ def main() -> None:
     sources = load_all([asked.data])
     records = divide_sets(sources, "official")[Part.TEST][: asked.images]
     images = images_of(sources).part(records)
-    config, network = reader.config, reader.networks["unet"]
-    found: dict[bool, list[tuple[np.ndarray, np.ndarray]]] = {True: [], False: []}
+    config, network, second = reader.config, reader.networks["unet"], reader.networks["reducer"]
+    proposed: dict[bool, list[tuple[np.ndarray, np.ndarray]]] = {True: [], False: []}
+    judged: dict[bool, list[tuple[np.ndarray, np.ndarray]]] = {True: [], False: []}
     truth, ignored, patients = [], [], []
     for record in images.records:
         made = prepare(images.open(record), config)
@@ -57,20 +60,31 @@ def main() -> None:
             continue
         pixels, frame = made
         mask = looked_at(pixels, config)
-        for half, kept in found.items():
-            kept.append(proposals(suspicion_map(network, pixels, config, half=half), mask, config))
+        for half, kept in proposed.items():
+            at, score = proposals(suspicion_map(network, pixels, config, half=half), mask, config)
+            kept.append((at, score))
+            # The second stage in bfloat16 either way: only what it is given differs.
+            judged[half].append((at, score * probabilities(second, pixels, at, config)))
         own, _, other = config.truth(on_grid(record.lesions, frame), pixels)
         truth.append(own)
         ignored.append(other)
         patients.append(record.patient_id)
-    told = compared(found, truth, ignored, np.array(patients), config.spacing_mm)
+    found = {"proposals": (proposed, RATES), "cascade": (judged, (1, *RATES[:-1]))}
+    told: dict = {
+        name: compared(points, truth, ignored, np.array(patients), config.spacing_mm, rates)
+        for name, (points, rates) in found.items()
+    }
+    told["table"] = [
+        ["of", "what", "bfloat16 against single precision"],
+        *([name, *row] for name in found for row in told[name].pop("table")),
+    ]
     text = json.dumps(told, indent=1)
     print(text)
     if asked.out:
         asked.out.write_text(text + "\n", encoding="utf-8")
 
 
-def compared(found, truth, ignored, patients: np.ndarray, spacing_mm: float) -> dict:
+def compared(found, truth, ignored, patients: np.ndarray, spacing_mm: float, rates) -> dict:
     """Return partners, ranks and recalls."""
     pairs, partners, every = [], 0, 0
     for (at, score), (there, other) in zip(found[True], found[False], strict=True):
@@ -86,7 +100,7 @@ def compared(found, truth, ignored, patients: np.ndarray, spacing_mm: float) -> 
         chosen = [found[half][i] for i in which]
         kept = Candidates(tuple(p for p, _ in chosen), tuple(s for _, s in chosen))
         return recalls(
-            kept, [truth[i] for i in which], [ignored[i] for i in which], spacing_mm, RATES
+            kept, [truth[i] for i in which], [ignored[i] for i in which], spacing_mm, rates
         )
 
     own = [np.flatnonzero(patients == p) for p in np.unique(patients)]
@@ -98,20 +112,19 @@ def compared(found, truth, ignored, patients: np.ndarray, spacing_mm: float) -> 
             which = np.concatenate([np.tile(o, c) for o, c in zip(own, counts, strict=True) if c])
             drawn.append(recall(True, which) - recall(False, which))
     low, high = np.quantile(np.array(drawn), [0.025, 0.975], axis=0)
-    table = [["what", "bfloat16 against single precision"]]
-    table.append(
-        [f"proposals of {len(patients)} images with a partner within {PARTNER_MM:g} mm",
+    table = [
+        [f"those on {len(patients)} images with a partner within {PARTNER_MM:g} mm",
          f"{partners} of {every}, {100 * partners / max(every, 1):.1f} %"]
-    )  # fmt: skip
+    ]  # fmt: skip
     rank = float(spearmanr(both[:, 0], both[:, 1]).statistic)
     table.append(["rank correlation of their scores", f"{rank:.5f}"])
     table += [
         [f"R@{rate}, difference", f"{v:+.4f} [{lo:+.4f}, {hi:+.4f}]"]
-        for rate, v, lo, hi in zip(RATES, value, low, high, strict=True)
+        for rate, v, lo, hi in zip(rates, value, low, high, strict=True)
     ]
     return {
         "images": len(patients), "women": len(own), "proposals": every, "partners": partners,
-        "spearman": rank, "rates": list(RATES), "difference": value.tolist(),
+        "spearman": rank, "rates": list(rates), "difference": value.tolist(),
         "low": low.tolist(), "high": high.tolist(), "resamples": RESAMPLES, "table": table,
     }  # fmt: skip
 
