@@ -73,3 +73,17 @@ def test_an_outline_is_kept_as_it_is_with_an_image_or_without():
     _, (told,), _ = truth_pixels([lesion], mask.shape, image=image, **KNOWN)
     assert np.array_equal(plain, told)
     assert len(plain) == 4
+
+
+def test_a_large_calcification_whose_size_nobody_told_is_measured():
+    small, large = np.ones((6, 6), bool), np.ones((6, 30), bool)
+    lesions = [
+        Lesion("small", Kind.MICROCALCIFICATION, Mask(small, 5, 5)),
+        Lesion("large", Kind.MICROCALCIFICATION, Mask(large, 20, 5)),
+        Lesion("of no known kind", None, Mask(small, 40, 5)),
+        Lesion("mass", Kind.MASS, Mask(small, 50, 5)),
+    ]
+    centres, own, ignored = truth_pixels(lesions, (60, 60), **KNOWN)
+    assert len(centres) == len(own) == 1 and len(own[0]) == small.sum()
+    assert len(ignored) == large.sum() + small.sum()
+    assert set(ignored[:, 0]) == {*range(20, 26), *range(40, 46)}

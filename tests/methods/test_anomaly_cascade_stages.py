@@ -19,7 +19,7 @@ from secondreader.methods.anomaly_cascade.boxes_training import _batch
 from secondreader.methods.anomaly_cascade.candidates import best_cut
 from secondreader.methods.anomaly_cascade.config import BoxSettings, Config
 from secondreader.methods.anomaly_cascade.joint import Joint, joint_loss, picked, products
-from secondreader.methods.anomaly_cascade.maps import Patches
+from secondreader.methods.anomaly_cascade.maps import Patches, _mean_recall
 from secondreader.methods.anomaly_cascade.network import UNet, first_stage
 from secondreader.methods.anomaly_cascade.proposals import Candidates, proposals, recalls
 from secondreader.methods.anomaly_cascade.reader import AnomalyCascade
@@ -140,6 +140,23 @@ def test_the_threshold_is_chosen_where_recall_is_highest():
     assert max(t["mean_recall"] for t in tried) == 1
     assert all(t["mean_recall"] == 0 for t in tried if t["threshold"] < 1.59)
     assert max(t["mean_recall"] for t in tried if t["least_pixels"] > 1) == 0
+
+
+class Faint(Mark):
+    """A first stage that redraws all but a trace of what is bright."""
+
+    def forward(self, image):
+        return image - 0.1 * (image > 1) + 0 * self.anything
+
+
+@pytest.mark.parametrize(
+    ("objective", "recall"), [("t_test", 0), ("mean_squared", 1), ("huber", 1)]
+)
+def test_a_loss_without_a_margin_is_not_judged_by_one(objective, recall):
+    dots = [(20, 20), (40, 40)]
+    own = patches_of([dotted((96, 96), dots, level=0.5)] * 3, [dots] * 3)
+    config = SMALL.model_copy(update={"threshold": None, "objective": objective})
+    assert _mean_recall(Faint(), own, config) == recall
 
 
 # --------------------------------------------------------------------------- second stage

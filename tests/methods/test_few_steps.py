@@ -36,6 +36,15 @@ STEPS = {
 }  # fmt: skip
 
 
+# Other things that a method trains, in stages of their own.
+OTHERS = {
+    "anomaly_cascade": [
+        {"detector": "joint", "joint_fit.steps": 2, "joint_fit.validate_every": 1},
+        {"detector": "boxes", "boxes.fit.steps": 2, "boxes.fit.validate_every": 1},
+    ],
+}
+
+
 class Films:
     """Six films of breasts in memory: bright dots in a cluster, a disc that is a mass, or nothing."""
 
@@ -89,10 +98,19 @@ def test_every_learnt_method_is_tried():
     assert set(STEPS) == set(METHODS) - set(WITHOUT_WEIGHTS) - {"panel"}
 
 
-@pytest.mark.parametrize("name", sorted(STEPS))
-def test_a_few_steps_leave_a_model_that_reads(name, tmp_path):
+TRIED = [(name, {}) for name in sorted(STEPS)]
+TRIED += [
+    pytest.param(name, other, marks=pytest.mark.slow)
+    for name, others in OTHERS.items()
+    for other in others
+]
+
+
+@pytest.mark.parametrize(("name", "other"), TRIED)
+def test_a_few_steps_leave_a_model_that_reads(name, other, tmp_path):
     module = method(name)
-    settings = [f"{key}={json.dumps(value)}" for key, value in STEPS[name].items()]
+    asked = {**STEPS[name], **other}
+    settings = [f"{key}={json.dumps(value)}" for key, value in asked.items()]
     config = resolve(module.Config, METHODS[name], "smoke", settings)
     own, held = Films(1), Films(2)
     module.train(config, own, held, tmp_path, hardware=QUIET)

@@ -28,8 +28,9 @@ def truth_pixels(
 ) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
     """Return what is known of the pixels of a prepared image.
 
-    Calcifications up to ``largest_mm`` count; larger ones are neither truth nor background. What is
-    benign at sight, such as a calcified vessel, is background: a false alarm where it is marked.
+    Calcifications up to ``largest_mm`` count; larger ones, and outlines of no known kind, are neither
+    truth nor background. What is benign at sight, such as a calcified vessel, is background: a false
+    alarm where it is marked.
 
     Parameters
     ----------
@@ -57,7 +58,12 @@ def truth_pixels(
     own: list[np.ndarray] = []
     ignored: list[np.ndarray] = []
     for lesion in lesions:
-        if lesion.kind is not Kind.MICROCALCIFICATION or lesion.region is None:
+        if lesion.region is None:
+            continue
+        if lesion.kind is None:
+            ignored.append(_covered(lesion, shape, point_mm / spacing_mm))
+            continue
+        if lesion.kind is not Kind.MICROCALCIFICATION:
             continue
         if lesion.pathology is Pathology.BENIGN_WITHOUT_CALLBACK:
             continue
@@ -67,7 +73,10 @@ def truth_pixels(
             covered = segmented(image, row, col, spacing_mm, largest_mm, otherwise=covered)
         if not len(covered):
             continue
-        if (lesion.diameter_mm or 0.0) > largest_mm:
+        across = lesion.diameter_mm
+        if across is None:  # few data sets give it
+            across = geometry.diameter(lesion.region) * spacing_mm
+        if across > largest_mm:
             ignored.append(covered)
         elif lesion.visible is not False:
             own.append(covered)

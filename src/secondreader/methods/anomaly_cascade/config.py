@@ -2,8 +2,8 @@
 
 References
 ----------
-Zhang et al., "Anomaly separation network for microcalcification detection" (2019): section and
-equation numbers below are this paper's.
+Zhang et al., "Cascaded generative and discriminative learning for microcalcification detection in
+breast mammograms" (CVPR 2019): section and equation numbers below are this paper's.
 """
 
 from __future__ import annotations

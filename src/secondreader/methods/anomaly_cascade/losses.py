@@ -67,9 +67,9 @@ def objective(image: Tensor, drawn: Tensor, truth: Tensor, known: Tensor, config
     - ``mean_squared``: ``mean((I - f(I))²)``, the plain reconstruction of section 4.5.
     - ``huber``: ``mean(ρ_β(I - f(I)))``, equations 7 and 8, with ``ρ_β(x) = x² / 2`` for ``|x| ≤ β`` and
       ``β (|x| - β / 2)`` beyond; a mean where equation 7 has a sum. To minimise it is to solve equation
-      9, in which each pixel may have an outlier of its own at a price: outliers are the pixels with
-      ``|x| > β``. It asks for no truth, though patches are still drawn and the best step is still
-      chosen by it.
+      9, ``min ½ Σ (I - f(I) - γ)² + β Σ |γ|`` over the network and the outliers γ, one a pixel: γ is 0
+      but where ``|x| > β``. It asks for no truth, though patches are still drawn, and the best step
+      chosen, by it.
     - ``cross_entropy``: of the calcifications' pixels, the U-Net of section 4.3.
 
     Means and variances are over the batch's pixels. The margin β is in units of the residual: with

@@ -37,8 +37,9 @@ def prepare(mammogram: Mammogram, config: Config) -> tuple[np.ndarray, Frame] | 
     Returns
     -------
     tuple or None
-        (rows, cols) float16 in (0, 1] inside the breast and 0 outside, and its frame; ``None`` where
-        the image is refused or holds no breast.
+        (rows, cols) in (0, 1] inside the breast and 0 outside, float16, which holds 8 bits exactly
+        enough, or float32 at full depth; and its frame. ``None`` where the image is refused or holds
+        no breast.
     """
     if refusal(mammogram, config) is not None:
         return None
@@ -55,10 +56,11 @@ def prepare(mammogram: Mammogram, config: Config) -> tuple[np.ndarray, Frame] | 
     inside, _ = imaging.to_spacing(
         mask.astype(np.float32), cropped, mammogram.spacing_mm, config.spacing_mm
     )
+    kind: type[np.floating] = np.float32
     if config.depth == "8-bit":
-        values = np.rint(values * 255) / 255
+        values, kind = np.rint(values * 255) / 255, np.float16
     kept = np.where(inside > 0.5, np.clip(values, 1e-3, 1), 0)
-    return kept.astype(np.float16), moved
+    return kept.astype(kind), moved
 
 
 def network_input(prepared: torch.Tensor, config: Config) -> torch.Tensor:
