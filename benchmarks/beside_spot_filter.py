@@ -16,6 +16,7 @@ import json
 from pathlib import Path
 
 from secondreader import pipeline
+from secondreader.reading import load_models
 
 NAMES = {
     "recall_at_1_fp_on_all": "at 1",
@@ -31,6 +32,12 @@ def shown(value: float | None, low: float | None, high: float | None) -> str:
     return f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
+def _parts(text: str) -> tuple[str, str, str]:
+    """Return the words, the data set and the split of an ``--on``."""
+    words, data, split = text.split("|")
+    return words, data, split
+
+
 def main() -> None:
     """Measure on everything."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -41,7 +48,7 @@ def main() -> None:
     asked = parser.parse_args()
     rows, splits = [], {}
     for number, text in enumerate(asked.on):
-        words, data, split = text.split("|")
+        words, data, split = _parts(text)
         metrics = pipeline.evaluate(
             [*asked.runs, "spot_filter"],
             [data],
@@ -71,9 +78,19 @@ def main() -> None:
                     [words, reader, told, shown(own.value, own.low, own.high),
                      shown(other.value, other.low, other.high), shown(*ends)]
                 )  # fmt: skip
-    header = ["images", "reader", "false positives", "its clusters", "spot_filter's", "difference"]
+    header = ["images", "reader", "false positives an image, all images", "its clusters",
+              "spot_filter's", "difference"]  # fmt: skip
+    places = [f'--on "{w}|{d.partition("=")[0]}=ROOT|{s}"' for w, d, s in map(_parts, asked.on)]
     told = {
-        "command": "python benchmarks/beside_spot_filter.py RUN... --on ...",
+        "command": " ".join(
+            [
+                "python benchmarks/beside_spot_filter.py",
+                *("RUN" for _ in asked.runs),
+                *places,
+                "--work FOLDER -o FILE.json",
+            ]
+        ),
+        "models": {m.name: m.sha256 for m in load_models([*asked.runs, "spot_filter"])},
         "on": splits,
         "rules": dict(metrics.rules),
         "interval": dict(metrics.interval),

@@ -13,13 +13,17 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-from scipy import ndimage
 
 from secondreader.datasets.parts import divide_sets
 from secondreader.domain import Kind, Part
 from secondreader.learning.prepared import on_grid
 from secondreader.methods.anomaly_cascade.prepare import prepare
-from secondreader.methods.anomaly_cascade.proposals import looked_at, proposals, suspicion_map
+from secondreader.methods.anomaly_cascade.proposals import (
+    components,
+    looked_at,
+    proposals,
+    suspicion_map,
+)
 from secondreader.methods.anomaly_cascade.reader import load
 from secondreader.sources import images_of, load_all
 
@@ -58,7 +62,8 @@ def main() -> None:
         pixels, frame = made
         truth, _, _ = reader.config.truth(on_grid(record.lesions, frame), pixels)
         suspicious = suspicion_map(reader.networks["unet"], pixels, reader.config)
-        proposed, _ = proposals(suspicious, looked_at(pixels, reader.config), reader.config)
+        mask = looked_at(pixels, reader.config)
+        proposed, _ = proposals(suspicious, mask, reader.config)
         final, scores, _ = reader.points(pixels)
         middle = np.median(truth if len(truth) else final[:5], axis=0)
         top = np.maximum(np.rint(middle).astype(int) - WINDOW, 0)
@@ -91,7 +96,7 @@ def main() -> None:
             )
         figure.savefig(asked.out / f"{place}.png", dpi=80)
         plt.close(figure)
-        blobs = ndimage.label(suspicious > reader.config.cut)[1]
+        blobs = len(components(suspicious, mask, reader.config.cut, reader.config)[2])
         print(f"{place}.png: {len(truth)} true, {blobs} components, {len(proposed)} proposed")
 
 

@@ -32,6 +32,7 @@ from secondreader.methods.anomaly_cascade.proposals import (
 )
 from secondreader.methods.anomaly_cascade.reader import load
 from secondreader.methods.anomaly_cascade.reduction import probabilities
+from secondreader.reading import load_model
 from secondreader.sources import images_of, load_all
 
 PARTNER_MM = 0.5
@@ -74,6 +75,18 @@ def main() -> None:
         name: compared(points, truth, ignored, np.array(patients), config.spacing_mm, rates)
         for name, (points, rates) in found.items()
     }
+    name, _, where = asked.data.partition("=")
+    shown = asked.data if "/" not in where else f"{name}=ROOT"
+    told["command"] = f"python benchmarks/cascade_precision.py RUN --data {shown}"
+    told["model"] = load_model(str(asked.run)).sha256
+    told["data"] = [
+        {
+            "images": len(images.records),
+            "split": "official, test part",
+            "fingerprint": s.fingerprint,
+        }
+        for s in sources
+    ]
     told["table"] = [
         ["of", "what", "bfloat16 against single precision"],
         *([name, *row] for name in found for row in told[name].pop("table")),

@@ -17,6 +17,7 @@ from secondreader.domain import (
     Pathology,
     Point,
 )
+from secondreader.learning.folding import folded
 from secondreader.learning.model_folder import save_model
 from secondreader.methods.anomaly_cascade import Config, load
 from secondreader.methods.anomaly_cascade.losses import objective, residual, t_test
@@ -86,6 +87,25 @@ def trained_once(width=4):
     for _ in range(3):
         network(torch.randn(4, 1, 64, 64))
     return network.eval()
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_the_network_joins_and_pools_as_a_u_net_does(norm):
+    network = UNet(4, norm).eval()
+    image = torch.rand(2, 1, 48, 32)
+    x, kept = image, []
+    for stage in network.down:
+        kept.append(stage(x))
+        x = torch.nn.functional.max_pool2d(kept[-1], 2)
+    x = network.bottom(x)
+    for lift, stage, skip in zip(network.lift, network.up, kept[::-1], strict=True):
+        x = torch.cat([lift(x), skip], dim=1)
+        x = torch.nn.functional.conv2d(x, stage[0].weight, stage[0].bias, padding=1)
+        for layer in list(stage)[1:]:
+            x = layer(x)
+    with torch.no_grad():
+        assert torch.allclose(network(image), network.out(x), atol=1e-5)
+        assert torch.allclose(folded(network)(image), network.out(x), atol=1e-4)
 
 
 def test_nothing_beyond_the_halo_changes_an_output():

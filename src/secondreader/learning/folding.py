@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import nn
 from torch.fx.experimental.optimization import fuse
@@ -22,5 +24,8 @@ def folded(network: nn.Module) -> nn.Module:
     torch.nn.Module
         With channels last.
     """
-    quick: nn.Module = fuse(network.eval())
+    normed = any(
+        isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules()
+    )
+    quick: nn.Module = fuse(network.eval()) if normed else copy.deepcopy(network)
     return quick.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]

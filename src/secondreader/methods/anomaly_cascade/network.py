@@ -47,7 +47,7 @@ class UNet(nn.Module):
         self.lift = nn.ModuleList(
             [nn.ConvTranspose2d(i, o, 2, 2) for i, o in zip([8 * width, *widths[:0:-1]], widths[::-1], strict=True)]
         )  # fmt: skip
-        self.up = nn.ModuleList([_stage(2 * w, w, norm) for w in widths[::-1]])
+        self.up = nn.ModuleList([_stage(2 * w, w, norm, Joined) for w in widths[::-1]])
         self.out = nn.Conv2d(width, 1, 1)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -67,10 +67,14 @@ class UNet(nn.Module):
         for stage in self.down:
             x = stage(x)  # (n, width · 2^k, h / 2^k, w / 2^k)
             kept.append(x)
-            x = nn.functional.max_pool2d(x, 2)
+            x = halved(x)
         x = self.bottom(x)  # (n, 8 · width, h / 8, w / 8)
         for lift, stage, skip in zip(self.lift, self.up, kept[::-1], strict=True):
-            x = stage(torch.cat([lift(x), skip], dim=1))
+            assert isinstance(stage, nn.Sequential)
+            layers = list(stage)
+            x = layers[0](lift(x), skip)
+            for layer in layers[1:]:
+                x = layer(x)
         out: Tensor = self.out(x)
         return image + out if self.onto else out
 
@@ -80,11 +84,32 @@ def first_stage(config: Config) -> UNet:
     return UNet(config.width, config.norm, config.onto)
 
 
-def _stage(inputs: int, outputs: int, norm: bool) -> nn.Sequential:
-    """Three convolutions."""
+class Joined(nn.Conv2d):
+    """A convolution of two blocks of channels as of one behind the other, without laying them so.
+
+    To lay eight channels beside eight takes a processor longer than to convolve them.
+    """
+
+    def forward(self, one: Tensor, other: Tensor) -> Tensor:  # type: ignore[override]
+        """Map (n, k, h, w) and (n, inputs - k, h, w) to (n, outputs, h, w)."""
+        weight, channels = self.weight, one.shape[1]
+        out = nn.functional.conv2d(one, weight[:, :channels], self.bias, padding=self.padding)
+        return out.add_(nn.functional.conv2d(other, weight[:, channels:], padding=self.padding))
+
+
+def halved(image: Tensor) -> Tensor:
+    """Return the largest of each 2 x 2 pixels, (n, c, h / 2, w / 2); a pooling, some times quicker."""
+    rows = torch.maximum(image[..., ::2, :], image[..., 1::2, :])
+    return torch.maximum(rows[..., ::2], rows[..., 1::2])
+
+
+def _stage(
+    inputs: int, outputs: int, norm: bool, opens: type[nn.Conv2d] = nn.Conv2d
+) -> nn.Sequential:
+    """Three convolutions, the first of a kind of its own."""
     layers: list[nn.Module] = []
-    for first in (inputs, outputs, outputs):
-        layers.append(nn.Conv2d(first, outputs, 3, padding=1, bias=not norm))
+    for kind, first in ((opens, inputs), (nn.Conv2d, outputs), (nn.Conv2d, outputs)):
+        layers.append(kind(first, outputs, 3, padding=1, bias=not norm))
         layers += [nn.BatchNorm2d(outputs)] if norm else []
         layers.append(nn.ReLU(inplace=True))
     return nn.Sequential(*layers)
