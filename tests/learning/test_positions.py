@@ -52,6 +52,15 @@ def test_a_thinned_set_is_of_its_positions_each_once_in_order_and_evenly_spread(
         assert max(np.diff([-1, *numbers, len(every)])) <= longest + 1
 
 
+@given(masks, st.integers(1, 40))
+def test_the_positions_of_an_image_are_found_without_copying_those_of_all(drawn, count):
+    for few in (of_masks(drawn), thinned(of_masks(drawn), count, 0)):
+        assert few.image.dtype == np.int32 and few.image.flags.c_contiguous
+        image = few.at(np.arange(len(few)))[:, 0]
+        for number in range(len(drawn)):
+            assert list(few.of_image(number)) == np.flatnonzero(image == number).tolist()
+
+
 def test_draws_are_even_over_runs_of_any_length():
     mask = np.zeros((3, 100), bool)
     mask[0, :99] = True

@@ -57,7 +57,8 @@ class Positions:
 
     def of_image(self, image: int) -> range:
         """Return the numbers of an image's positions."""
-        first, last = np.searchsorted(self.image, [image, image + 1])
+        # Keys of the array's own type: for any other all of it would be copied, image after image.
+        first, last = np.searchsorted(self.image, np.array([image, image + 1], self.image.dtype))
         return range(
             int(self.ends[first - 1]) if first else 0, int(self.ends[last - 1]) if last else 0
         )
@@ -74,8 +75,7 @@ def of_points(points: Sequence[np.ndarray]) -> Positions:
 def of_where(where: np.ndarray) -> Positions:
     """Return positions (n, 3), (image, row, col), in the order of their images."""
     where = np.asarray(where).reshape(-1, 3)
-    kept = where[np.argsort(where[:, 0], kind="stable")].astype(np.int32)
-    return Positions(kept[:, 0], kept[:, 1], kept[:, 2], np.arange(1, len(kept) + 1))
+    return _points(where[np.argsort(where[:, 0], kind="stable")].astype(np.int32))
 
 
 def of_masks(masks: Iterable[np.ndarray]) -> Positions:
@@ -166,8 +166,13 @@ def thinned(positions: Positions, count: int, seed: int) -> Positions:
         stretch = np.arange(low, min(low + _AT_ONCE, count))
         numbers = np.floor((stretch + rng.random(len(stretch))) * (total / count)).astype(np.int64)
         parts.append(positions.at(np.unique(np.minimum(numbers, total - 1))).astype(np.int32))
-    where = np.concatenate(parts)
-    return Positions(where[:, 0], where[:, 1], where[:, 2], np.arange(1, len(where) + 1))
+    return _points(np.concatenate(parts))
+
+
+def _points(where: np.ndarray) -> Positions:
+    """Return positions (n, 3) int32 in the order of their images, each column in one piece."""
+    image, row, col = np.ascontiguousarray(where.T)
+    return Positions(image, row, col, np.arange(1, len(where) + 1))
 
 
 def in_chunks(positions: Positions, size: int) -> Iterator[np.ndarray]:

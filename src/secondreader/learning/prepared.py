@@ -15,8 +15,23 @@ from secondreader.domain import Frame, ImageRecord, ImageSet, Lesion, Mammogram
 
 __all__ = ["Prepare", "Prepared", "on_grid", "prepared", "prepared_by"]
 
-_MOST_OPEN = 128
-"""Images kept open in a process; each holds a file descriptor, of which a macOS process has 256."""
+_MOST_OPEN = 4096
+_AS_EVER = 128
+
+
+def _most_open() -> int:
+    """Return how many images a process keeps open: half of the file descriptors that it may have.
+
+    Each takes one, and a batch of more images than these finds nearly none of them open. The other
+    half is for all else; a macOS process has 256.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows
+        return _AS_EVER
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MOST_OPEN if soft == resource.RLIM_INFINITY else max(min(soft // 2, _MOST_OPEN), 1)
+
 
 Prepare = Callable[[Mammogram], tuple[np.ndarray, Frame] | None]
 
@@ -61,7 +76,8 @@ class Prepared:
         if pixels is None:
             pixels = self.images.prepared(self.records[index], self.prepare, self.key)[0]
         self._open[index] = pixels
-        while len(self._open) > _MOST_OPEN:
+        most = _most_open()
+        while len(self._open) > most:
             del self._open[next(iter(self._open))]
         return pixels
 
