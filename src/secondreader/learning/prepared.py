@@ -15,22 +15,24 @@ from secondreader.domain import Frame, ImageRecord, ImageSet, Lesion, Mammogram
 
 __all__ = ["Prepare", "Prepared", "on_grid", "prepared", "prepared_by"]
 
-_MOST_OPEN = 4096
-_AS_EVER = 128
+_MOST_OPEN = 1024
+"""Images kept open in a process, at most: of what is mapped, what was touched counts as its memory."""
+_FOR_ALL_ELSE = 64  # file descriptors
 
 
 def _most_open() -> int:
-    """Return how many images a process keeps open: half of the file descriptors that it may have.
+    """Return how many images of a set stay open: each takes a file descriptor, which may be few.
 
-    Each takes one, and a batch of more images than these finds nearly none of them open. The other
-    half is for all else; a macOS process has 256.
+    Two sets are open at once, to learn from and to validate by. A macOS process has 256 descriptors.
     """
     try:
         import resource
     except ImportError:  # Windows
-        return _AS_EVER
+        return 128
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return _MOST_OPEN if soft == resource.RLIM_INFINITY else max(min(soft // 2, _MOST_OPEN), 1)
+    if soft == resource.RLIM_INFINITY:
+        return _MOST_OPEN
+    return min(max((soft - _FOR_ALL_ELSE) // 2, 1), _MOST_OPEN)
 
 
 Prepare = Callable[[Mammogram], tuple[np.ndarray, Frame] | None]
