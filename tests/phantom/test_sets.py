@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -95,14 +96,23 @@ def test_screening_has_about_six_cancers_in_a_thousand():
     assert 35 <= drawn.count(phantom.Contents.MALIGNANT) <= 90
 
 
+def test_mordang_validates_by_women_of_its_own_and_those_counted_stay_as_they_were():
+    few = replace(SETS["mordang-1"], calcifications=((Part.TRAIN, 20), (Part.TEST, 10)))
+    counted = (Part.TRAIN, Part.TEST)
+    alone = replace(few, parts=tuple(p for p in few.parts if p[0] in counted))
+    listed = list(women(few))
+    assert [w for w in listed if w.part in counted] == list(women(alone))
+    assert [w.part for w in listed].count(Part.VALIDATION) == 60
+    assert [w.part for w in listed].count(Part.CALIBRATION) == 60
+    assert len({w.index for w in listed}) == len(listed)
+
+
 @pytest.mark.slow
 def test_mordang_has_as_many_calcifications_as_the_paper():
     # Counted again, part by part, over a much smaller demand: the rule is the same.
-    from dataclasses import replace
-
     few = replace(SETS["mordang-1"], calcifications=((Part.TRAIN, 60), (Part.TEST, 30)))
     listed = list(women(few))
-    held = {Part.TRAIN: 0, Part.TEST: 0}
+    held = dict.fromkeys(Part, 0)
     for w in listed:
         made = phantom.exam_truth(few.seed, w.index, vendor=w.vendor, contents=w.contents)
         held[w.part] += sum(t.part_of is not None for i in made.images for t in i.truth)
@@ -166,8 +176,6 @@ def test_a_recipe_of_another_version_is_refused(root, tmp_path):
 
 
 def test_a_written_set_has_parts_and_the_same_truth_as_the_lazy_one(root, tmp_path, monkeypatch):
-    from dataclasses import replace
-
     from secondreader.phantom import sets
 
     few = replace(SETS["tiny"], parts=((Part.TRAIN, 1), (Part.TEST, 1)))

@@ -106,7 +106,13 @@ SETS = {
     "mordang-1": NamedSet(
         "women until there are 11,711 training and 5,298 test calcifications, of three vendors",
         20260403,
-        ((Part.TRAIN, 100_000), (Part.TEST, 100_000)),
+        # Parts begin one after another: what was put last leaves the women of the others as they were.
+        (
+            (Part.TRAIN, 100_000),
+            (Part.TEST, 100_000),
+            (Part.VALIDATION, 60),
+            (Part.CALIBRATION, 60),
+        ),
         shares=(0.0, 0.4, 0.6),
         vendors=("hologic", "ge", "siemens"),
         calcifications=((Part.TRAIN, 11_711), (Part.TEST, 5_298)),
