@@ -17,9 +17,10 @@ from secondreader.domain import (
     SecondReaderError,
     View,
 )
+from secondreader.learning import augment as moving
 from secondreader.learning.model_folder import save_model
 from secondreader.methods.tissue_heatmap import Config, load
-from secondreader.methods.tissue_heatmap.data import Small, patches, places_of, shrunk
+from secondreader.methods.tissue_heatmap.data import Small, patches, places_of, shrunk, warmed
 from secondreader.methods.tissue_heatmap.local import answers, entropy, inside, saliency
 from secondreader.methods.tissue_heatmap.network import PLACES, Aggregated, HeatmapNet, Tissue
 from secondreader.methods.tissue_heatmap.prepare import nipple, prepare
@@ -188,6 +189,42 @@ def test_targets_are_blurred_annotations_of_malignant_findings_on_the_views_that
     assert sum(float(t.max()) > 0 for t in batch["target"]) == 4
 
 
+def test_whole_images_are_mirrored_in_rows_only_and_only_where_a_breast_may_look_so():
+    tall, wide = np.full((320, 256), 0.4, np.float16), np.full((200, 256), 0.4, np.float16)
+    places = [[lesion(80, 120, 15)]] * 3
+    own = Images([tall, tall, wide], places, [View.CC, View.MLO, View.CC])
+    made = Small.of(own, [np.zeros((9, 7), np.float32)] * 3, SMALL)
+    assert made.mirrors.tolist() == [True, False, False]
+    batch = made.batch(0, 60, SMALL)
+    for target, path in zip(batch["target"], batch["where"], strict=True):
+        as_it_is = made.target[int(path)]
+        turned = torch.equal(target, as_it_is.flip(1)) and path == "0"
+        assert turned or torch.equal(target, as_it_is)
+    up = [torch.equal(t, made.target[0].flip(1)) for t in batch["target"]]
+    assert 0 < sum(up) < batch["where"].count("0")
+
+
+def test_heat_and_answers_move_with_the_whole_image():
+    image = torch.zeros(1, 1, 128, 128)
+    image[..., 32:48, 80:96] = 0.5  # four places each way
+    heat = torch.zeros(1, 1, PLACES, PLACES)
+    heat[..., 8:12, 20:24] = 1
+    little = SMALL.heat_augment.model_copy(
+        update={"rotation": 30, "zoom": 0.2, "shift": 0, "gain": 0}
+    )
+    config = SMALL.model_copy(update={"heat_augment": little})
+    for seed in range(4):
+        batch = {"image": image, "target": heat, "local": heat, "where": ["a"]}
+        got = warmed(batch, torch.Generator().manual_seed(seed), config)
+        middle = [
+            (torch.nonzero(got[name][0, 0] > 0.2).double().mean(0) + 0.5) / got[name].shape[-1]
+            for name in ("image", "target")
+        ]
+        assert torch.allclose(*middle, atol=0.02)
+        assert torch.equal(got["target"], got["local"])
+        assert not torch.equal(got["target"], heat)
+
+
 def test_a_shrunk_image_keeps_its_shape():
     small, scale = shrunk(np.ones((400, 100), np.float16), 128)
     assert scale == 400 / 128
@@ -204,6 +241,8 @@ def test_positives_are_findings_that_fit_and_negatives_touch_none():
         lesion(100, 90, 12), lesion(250, 60, 70), lesion(180, 160, 8, None, Kind.ASYMMETRY),
         lesion(30, 30, 4, visible=False), lesion(30, 150, 2, kind=Kind.MICROCALCIFICATION),
     ]  # fmt: skip
+    reach = (64 + moving.margin(SMALL.augment, 64)) // 2
+    assert reach > 44  # turned by 20 degrees and a tenth smaller, a patch of 64 takes in so much
     made = patches(Images([array], [own]), SMALL)
     positive = made.positive.at(np.arange(len(made.positive)))
     assert positive.tolist() == [[0, 100, 90], [0, 180, 160]]
@@ -213,10 +252,10 @@ def test_positives_are_findings_that_fit_and_negatives_touch_none():
         r, c = mask.pixels.shape
         covered[mask.row0 : mask.row0 + r, mask.col0 : mask.col0 + c] |= mask.pixels
     negative = made.negative.at(np.arange(len(made.negative)))
-    assert len(negative) > 10
+    assert len(negative) > 5
     for _, r, c in negative.tolist():
         assert r % 32 == 0 and c % 32 == 0
-        assert not covered[max(r - 32, 0) : r + 32, max(c - 32, 0) : c + 32].any()
+        assert not covered[max(r - reach, 0) : r + reach, max(c - reach, 0) : c + reach].any()
 
 
 # ------------------------------------------------------------------------------ preparation

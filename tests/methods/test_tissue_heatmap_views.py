@@ -21,7 +21,7 @@ from secondreader.domain import (
 from secondreader.evaluation.figures import Figure
 from secondreader.learning.hardware import Hardware
 from secondreader.learning.model_folder import save_model
-from secondreader.methods.tissue_heatmap import Config, figures, load
+from secondreader.methods.tissue_heatmap import Config, figures, load, views
 from secondreader.methods.tissue_heatmap.data import Small, patches
 from secondreader.methods.tissue_heatmap.local import answers, inside, seen
 from secondreader.methods.tissue_heatmap.network import (
@@ -152,10 +152,27 @@ def test_two_views_are_validated_as_they_are_read_without_ids():
     made = pairs(patches(images, SMALL), local, [a >= 0 for a in local], SMALL)
     exact, rule = (made.batch(0, 8, SMALL, ids=ids) for ids in (True, False))
     assert torch.equal(exact["image"], rule["image"]) and torch.equal(exact["label"], rule["label"])
-    own = rule["label"] == 1
-    assert torch.equal(exact["other"][~own], rule["other"][~own])
-    same = [torch.equal(a, b) for a, b in zip(exact["other"][own], rule["other"][own], strict=True)]
-    assert not any(same)
+    assert made.batch(0, 8, SMALL, ids=False)["other"].equal(rule["other"])
+
+
+def test_in_training_the_second_patches_of_findings_and_of_background_are_found_and_moved_alike(
+    monkeypatch,
+):
+    images = two_views([lesion(100, 90)], [lesion(120, 122)])
+    local = [np.zeros((9, 7), np.float32) for _ in range(2)]
+    local[0][8, 3] = local[1][8, 3] = 0.9  # what looks most like a finding lies far below it
+    made = pairs(patches(images, SMALL), local, [a >= 0 for a in local], SMALL)
+    cuts = []
+    monkeypatch.setattr(views, "cut_out", lambda _, where, size: cuts.append(where))
+    label = np.concatenate([made.batch(s, 32, SMALL)["label"].numpy() for s in range(20)]) == 1
+    own, other = (np.concatenate(cuts[i::2]) for i in (0, 1))
+    exact = made.by_ids[(own[:, 0] == 1).astype(int)][:, 1:]
+    by_ids = (np.abs(other[:, 1:] - exact) <= SMALL.offset).all(1)
+    assert 0.4 < by_ids[label].mean() < 0.6 and not by_ids[~label].any()
+    for kind in (by_ids & label, ~by_ids & label, ~label):
+        rule = made.partner(own[kind], SMALL)
+        away = other[kind][:, 1:] - np.where(by_ids[kind, None], exact[kind], rule[:, 1:])
+        assert np.abs(away).max() <= SMALL.offset and np.abs(away).mean() > SMALL.offset / 3
 
 
 def test_background_is_paired_by_the_rule_that_a_reader_has():
@@ -361,6 +378,9 @@ def test_what_is_built_on_another_model_takes_its_classifier_as_it_is(tmp_path):
     taken = training._tissue([], config, tmp_path / "run", Hardware("cpu"))
     for name, value in taken.state_dict().items():
         assert torch.equal(value, tissue.state_dict()[name])
-    other = config.model_copy(update={"spacing_mm": 0.2})
-    with pytest.raises(SecondReaderError, match=r"0\.4 mm, expected 0\.2"):
-        training._tissue([], other, tmp_path / "run", Hardware("cpu"))
+    for name, got, wanted in (
+        ("spacing_mm", 0.4, 0.2), ("patch", 64, 96), ("stride", 32, 64), ("canvas_mm", None, 92.0),
+    ):  # fmt: skip
+        other = config.model_copy(update={name: wanted})
+        with pytest.raises(SecondReaderError, match=f"{name}={got}, expected {wanted}"):
+            training._tissue([], other, tmp_path / "run", Hardware("cpu"))

@@ -39,13 +39,14 @@ class Config(BaseModel):
     # Section 3: 2048 pixels of 0.045 mm, square, with the nipple on its border. Ours, None: all of
     # the breast, so that nothing lies outside.
     canvas_mm: float | None = Field(default=92.0, gt=0)
-    # Ours, the paper does not say: 128 pixels of 0.09 mm are 11.5 mm, as wide as most lesions.
-    patch: int = Field(default=128, ge=32, multiple_of=32)
+    # Ours, the paper does not say: 192 pixels of 0.09 mm are 17 mm, as wide as a mass in the middle.
+    # Other magnifications take as many millimetres: 128 pixels of 0.14 mm, 96 of 0.19.
+    patch: int = Field(default=192, ge=32, multiple_of=32)
     stride: int = Field(default=64, ge=32, multiple_of=32)  # section 3, "Aggregated local results"
     grid: int = Field(default=32, gt=0)  # section 3: pixels from negative to negative
     # Ours, the paper says "very large": in mm, so that all magnifications have the same findings.
     largest_mm: float = Field(default=25.0, gt=0)
-    widths: tuple[int, ...] = (32, 64, 128, 256, 256)  # ours: VGG's blocks, half as deep
+    widths: tuple[int, ...] = (32, 64, 128, 256, 256)  # ours: VGG13's convolutions, half as wide
     positive_share: float = Field(default=0.5, gt=0, lt=1)  # ours: against 1 : 100
     small: Literal[64, 128, 256, 512] = 256  # section 3: pixels of the whole image
     target_sigma: float = Field(
@@ -64,7 +65,13 @@ class Config(BaseModel):
     pair_width: int = Field(default=32, gt=0)  # ours
     # Section 4: brightness, rotation, offset, flips, cropping; the numbers are ours.
     augment: AugmentSettings = AugmentSettings(rotation=20, zoom=0.1, shift=0.05, gain=0.1)
-    offset: int = Field(default=16, ge=0)  # ours: pixels that a positive may lie off the middle
+    # Ours: pixels that a positive may lie off the middle, half the stride: so far off it may be read.
+    offset: int = Field(default=32, ge=0)
+    # Ours: of whole images. Rows may be mirrored in CC only: preparation brings every chest wall to one
+    # side, and in MLO the muscle lies above.
+    heat_augment: AugmentSettings = AugmentSettings(
+        turns=False, rotation=5, zoom=0.05, shift=0.05, gain=0.1
+    )
     tissue: FitSettings = FitSettings(  # ours
         learning_rate=5e-4, weight_decay=1e-4, schedule="cosine", steps=20000, batch=64,
         validate_every=1000, clip=5.0,
@@ -76,8 +83,9 @@ class Config(BaseModel):
         learning_rate=1e-3, weight_decay=1e-4, schedule="cosine", steps=3000, batch=64,
         validate_every=300, clip=5.0,
     )  # fmt: skip
-    heatmap: FitSettings = FitSettings(  # ours
-        learning_rate=1e-3, weight_decay=1e-4, schedule="cosine", steps=6000, batch=16,
+    # Ours; decay apart from the gradient, which near a map of zeros is no larger than Adam's own.
+    heatmap: FitSettings = FitSettings(
+        optimizer="adamw", learning_rate=1e-3, weight_decay=1e-4, schedule="cosine", steps=6000, batch=16,
         validate_every=300, clip=5.0,
     )  # fmt: skip
     validation_patches: int = Field(default=512, gt=4)  # ours

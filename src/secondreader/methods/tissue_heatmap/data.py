@@ -23,8 +23,8 @@ from secondreader.methods.tissue_heatmap.network import PLACES
 from secondreader.methods.tissue_heatmap.prepare import prepare
 
 __all__ = [
-    "KINDS", "Patches", "Small", "augmented", "centres", "middle", "patches", "places_of", "ready",
-    "shrunk",
+    "KINDS", "Patches", "Small", "augmented", "centres", "findings", "free", "middle", "patches",
+    "places_of", "ready", "shrunk", "warmed",
 ]  # fmt: skip
 
 KINDS = (
@@ -91,23 +91,28 @@ def patches(own: Prepared, config: Config) -> Patches:
     )
 
 
-def centres(own: Prepared, index: int, config: Config) -> dict[str, tuple[int, int, bool]]:
-    """Return the centre of mass (row, col) of each finding of an image, and whether it is seen there.
+def findings(own: Prepared, index: int, config: Config) -> dict[str, Lesion]:
+    """Return the findings of an image, of BI-RADS 2 and above, that are not very wide, by their ids."""
+    return {
+        lesion.lesion_id or str(number): lesion
+        for number, lesion in enumerate(own.lesions[index])
+        if lesion.region is not None
+        and lesion.kind in KINDS
+        and geometry.diameter(lesion.region) * config.spacing_mm <= config.largest_mm
+    }
 
-    By the lesion's id; findings of BI-RADS 2 and above that are not very wide.
-    """
+
+def centres(own: Prepared, index: int, config: Config) -> dict[str, tuple[int, int, bool]]:
+    """Return the centre of mass (row, col) of each finding of an image, and whether it is seen there."""
     pixels = own.pixels(index)
     found = {}
-    for number, lesion in enumerate(own.lesions[index]):
-        if lesion.region is None or lesion.kind not in KINDS:
-            continue
-        if geometry.diameter(lesion.region) * config.spacing_mm > config.largest_mm:
-            continue
+    for name, lesion in findings(own, index, config).items():
+        assert lesion.region is not None
         mask = geometry.rasterise(lesion.region, (pixels.shape[0], pixels.shape[1]))
         if mask.pixels.any():
             row, col = np.argwhere(mask.pixels).mean(0)
             at = round(row + mask.row0), round(col + mask.col0)
-            found[lesion.lesion_id or str(number)] = (*at, lesion.visible is not False)
+            found[name] = (*at, lesion.visible is not False)
     return found
 
 
@@ -125,19 +130,29 @@ def _annotated(own: Prepared, index: int) -> np.ndarray:
 
 
 def _grid(own: Prepared, index: int, config: Config) -> np.ndarray:
-    """Return places (n, 3) at fixed strides whose patch touches no annotation; empty ones too."""
+    """Return places (n, 3) at fixed strides whose patch touches no annotation; empty ones too.
+
+    However the patch is turned and stretched in training.
+    """
     pixels = np.asarray(own.pixels(index))
-    sums = np.pad(_annotated(own, index).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
     rows, cols = (np.arange(0, side, config.grid) for side in pixels.shape)
     r, c = (axis.ravel() for axis in np.meshgrid(rows, cols, indexing="ij"))
-    half = config.patch // 2
-    r0, r1 = np.clip([r - half, r + half], 0, pixels.shape[0])
-    c0, c1 = np.clip([c - half, c + half], 0, pixels.shape[1])
-    free = (sums[r1, c1] - sums[r0, c1] - sums[r1, c0] + sums[r0, c0]) == 0
+    kept = free(own, index, r, c, config.patch + moving.margin(config.augment, config.patch))
     # Empty space is the paper's too ("ranged from empty space …"), but a tenth of it is enough.
     empty = pixels[r, c] == 0
-    free &= ~empty | ((r // config.grid + c // config.grid) % 10 == 0)
-    return np.column_stack([np.full(free.sum(), index), r[free], c[free]])
+    kept &= ~empty | ((r // config.grid + c // config.grid) % 10 == 0)
+    return np.column_stack([np.full(kept.sum(), index), r[kept], c[kept]])
+
+
+def free(own: Prepared, index: int, rows: np.ndarray, cols: np.ndarray, size: int) -> np.ndarray:
+    """Return which patches of ``size`` pixels about places (n,) touch no annotation, (n,) bool."""
+    covered = _annotated(own, index)
+    sums = np.pad(covered.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    half = size // 2
+    r0, r1 = np.clip([rows - half, rows + half], 0, covered.shape[0])
+    c0, c1 = np.clip([cols - half, cols + half], 0, covered.shape[1])
+    untouched: np.ndarray = (sums[r1, c1] - sums[r0, c1] - sums[r1, c0] + sums[r0, c0]) == 0
+    return untouched
 
 
 def augmented(batch: Batch, where: torch.Generator, config: Config) -> Batch:
@@ -184,12 +199,15 @@ class Small:
         (n, 1, 32, 32) float32 in [0, 1], what the tissue classifier says.
     paths
         Their names.
+    mirrors
+        (n,) bool: those whose rows may be mirrored, CC views as high as the square they lie in.
     """
 
     image: torch.Tensor
     target: torch.Tensor
     local: torch.Tensor
     paths: tuple[str, ...]
+    mirrors: np.ndarray
 
     def batch(self, step: int, count: int, config: Config) -> Batch:
         """Return the batch of a step, half of it with a malignant finding where there is any."""
@@ -197,14 +215,15 @@ class Small:
         hot = self.target.flatten(1).amax(1).numpy() > 0
         kinds = [k for k in (np.flatnonzero(hot), np.flatnonzero(~hot)) if len(k)]
         pick = np.array([rng.choice(kinds[i % len(kinds)]) for i in range(count)])
-        flips = rng.random((count, 2)) < 0.5
+        turned = (rng.random(count) < 0.5) & self.mirrors[pick] & config.heat_augment.flips
         parts = {"image": self.image, "target": self.target, "local": self.local}
         made: Batch = {
             name: torch.stack(
-                [_mirrored(tensor[i], f) for i, f in zip(pick.tolist(), flips, strict=True)]
+                [tensor[i].flip(1) if up else tensor[i]
+                 for i, up in zip(pick.tolist(), turned.tolist(), strict=True)]
             )
             for name, tensor in parts.items()
-        }
+        }  # fmt: skip
         return {**made, "where": [self.paths[i] for i in pick]}
 
     @classmethod
@@ -216,7 +235,7 @@ class Small:
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> Small:
         """Shrink a set's images, of the views that count; ``local`` are the answers of each."""
-        images, targets, answers, paths = [], [], [], []
+        images, targets, answers, paths, mirrors = [], [], [], [], []
         for index, record in enumerate(own.records):
             progress(index + 1, len(own))
             if config.views == "cc" and record.view not in (View.CC, None):
@@ -227,11 +246,12 @@ class Small:
             targets.append(_target(own.lesions[index], pixels.shape, scale, config))
             answers.append(places_of(local[index], pixels.shape, config))
             paths.append(record.path)
+            mirrors.append(record.view is View.CC and pixels.shape[0] >= pixels.shape[1])
         stacked = [
             torch.from_numpy(np.stack(a).astype(np.float32))[:, None]
             for a in (images, targets, answers)
         ]
-        return cls(stacked[0], stacked[1], stacked[2], tuple(paths))
+        return cls(stacked[0], stacked[1], stacked[2], tuple(paths), np.array(mirrors, bool))
 
 
 def places_of(local: np.ndarray, shape: tuple[int, ...], config: Config) -> np.ndarray:
@@ -266,6 +286,17 @@ def _target(
     return blurred / blurred.max() if blurred.max() > 0 else blurred
 
 
-def _mirrored(tensor: torch.Tensor, flips: np.ndarray) -> torch.Tensor:
-    axes = [axis for axis, on in ((-2, flips[0]), (-1, flips[1])) if on]
-    return tensor.flip(axes)
+def warmed(batch: Batch, where: torch.Generator, config: Config) -> Batch:
+    """Turn and stretch whole images a little about their middle, heat and answers with them, and shade.
+
+    Rows are mirrored when the batch is made, for only some may be.
+    """
+    little = config.heat_augment.model_copy(update={"flips": False})
+    matrices = moving.affine(little, len(batch["image"]), where)
+    made = {
+        name: moving.geometric(batch[name], matrices, batch[name].shape[-1])[0]
+        for name in ("image", "target", "local")
+    }
+    changed = moving.intensity(made["image"], little, where)
+    made["image"] = torch.where(made["image"] > 0, changed.clamp(1e-3, 1), made["image"])
+    return {**batch, **made}

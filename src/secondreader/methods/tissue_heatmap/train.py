@@ -136,11 +136,12 @@ def _tissue(sets: list[Patches], config: Config, run_dir: Path, hardware: Hardwa
         path = Path(config.init)
         folder = path / "model" if (path / "model").is_dir() else path
         other, weights = load_model_folder(folder, NAME, Config)
-        if other.spacing_mm != config.spacing_mm:
-            raise SecondReaderError(
-                f"--init: got a classifier of pixels of {other.spacing_mm:g} mm, expected "
-                f"{config.spacing_mm:g}: {folder}"
-            )
+        for name in ("spacing_mm", "canvas_mm", "patch", "stride"):
+            theirs, ours = getattr(other, name), getattr(config, name)
+            if theirs != ours:
+                raise SecondReaderError(
+                    f"--init: got a classifier of {name}={theirs}, expected {ours}: {folder}"
+                )
         load_into(network, weights, "tissue.")
         return network.eval()
     initialise(network, config.init, prefix="tissue.")

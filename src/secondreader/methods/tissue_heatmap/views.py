@@ -1,9 +1,9 @@
 """The other view of a breast, and where in it a place of this one lies.
 
 Both views squeeze the breast along other lines, but show a place as far behind the nipple as it lies.
-Training pairs annotations by their ids; a reader has none, and takes, of all places as deep, the one
-that looks most like a finding. Background is paired by the reader's rule in training too, or a network
-would tell the rules apart.
+A reader has no ids, and takes, of all places as deep, the one that looks most like a finding. Training
+pairs half of the findings by their ids, the others and all background by that rule, and moves every
+second patch by as much: or a network would tell the rules apart.
 
 References
 ----------
@@ -182,7 +182,9 @@ class Pairs:
     def batch(self, step: int, count: int, config: Config, *, ids: bool = True) -> Batch:
         """Return ``image`` and ``other`` (n, 1, h, w) and ``label`` (n,) float32 of a step.
 
-        Without ``ids`` findings too are paired as a reader pairs them: so it is validated.
+        With ``ids`` half of the findings are paired by them, the rest and background as a reader pairs
+        them, and every second patch lies off its place by chance: the rule tells nothing. Without,
+        all are paired as a reader pairs them: so it is validated.
         """
         rng = generator(config.seed, step)
         share = config.positive_share
@@ -197,12 +199,14 @@ class Pairs:
         )  # fmt: skip
         own, where = kind == 0, drawn.copy()
         where[own] = self.positive[drawn[own, 0]]
+        reach = (-config.offset, config.offset + 1)
+        where[own, 1:] += rng.integers(*reach, (int(own.sum()), 2))
         other = self.partner(where, config)
         if ids:
             exact = self.by_ids[drawn[own, 0]]
-            other[own] = np.where(exact[:, :1] != _NONE, exact, other[own])
-        for places in (where, other):
-            places[own, 1:] += rng.integers(-config.offset, config.offset + 1, (int(own.sum()), 2))
+            taken = (exact[:, 0] != _NONE) & (rng.random(len(exact)) < 0.5)
+            other[own] = np.where(taken[:, None], exact, other[own])
+            other[:, 1:] += rng.integers(*reach, (count, 2))
         there = other[:, 0] != _NONE
         size = config.patch + moving.margin(config.augment, config.patch)
         return {

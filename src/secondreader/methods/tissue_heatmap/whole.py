@@ -26,7 +26,7 @@ from secondreader.learning.ranking import auc
 from secondreader.learning.sampling import generator
 from secondreader.learning.watching import bar
 from secondreader.methods.tissue_heatmap.config import Config
-from secondreader.methods.tissue_heatmap.data import Small
+from secondreader.methods.tissue_heatmap.data import Small, warmed
 from secondreader.methods.tissue_heatmap.local import inside
 from secondreader.methods.tissue_heatmap.network import Aggregated, HeatmapNet
 
@@ -158,6 +158,7 @@ def train_heatmap(
         stage="heatmap",
         seed=config.seed,
         hardware=hardware,
+        augment=partial(warmed, config=config),
     )
     return network
 
@@ -169,7 +170,7 @@ def heat_loss(network: nn.Module, batch: Batch) -> Tensor:
 
 
 def _heat_figures(network: nn.Module, held: Small) -> Mapping[str, float]:
-    """Return the mean squared error, and it with its sign turned: what is largest is best.
+    """Return the mean squared error, it with its sign turned, for what is largest is best, and of zeros.
 
     Images with a malignant finding and those without weigh alike, as in training and in what is
     measured: most have none, and a network that says nothing would come out best.
@@ -181,5 +182,10 @@ def _heat_figures(network: nn.Module, held: Small) -> Mapping[str, float]:
         found = network(held.image[rows].to(where), held.local[rows].to(where)).float().cpu()
         errors.append(((found - held.target[rows]) ** 2).mean((1, 2, 3)))
     hot = held.target.flatten(1).amax(1) > 0
-    error = float(np.mean([of.mean() for k in (hot, ~hot) if len(of := torch.cat(errors)[k])]))
-    return {"closeness": -error, "heatmap_mse": error}
+    zeros = (held.target**2).mean((1, 2, 3))
+
+    def alike(of: Tensor) -> float:
+        return float(np.mean([of[k].mean() for k in (hot, ~hot) if k.any()]))
+
+    error = alike(torch.cat(errors))
+    return {"closeness": -error, "heatmap_mse": error, "zero_map_mse": alike(zeros)}
