@@ -10,7 +10,7 @@ import pytest
 
 from secondreader.domain import SecondReaderError
 from secondreader.evaluation.figures import Comparison, Figure, Metrics
-from secondreader.studies import show, study
+from secondreader.studies import show, spent, study
 from secondreader.studies.run import Data, _identity, chosen, reproduce, stored
 from secondreader.studies.study import Cell, Measure
 
@@ -110,7 +110,8 @@ def test_a_row_is_stored_with_what_it_takes_to_believe_it(tmp_path):
         "value": 0.8, "low": pytest.approx(0.75), "high": pytest.approx(0.85),
         "method": "patient bootstrap", "note": "",
     }  # fmt: skip
-    assert {"command", "seed", "split", "data", "rules", "interval", "version", "hours"} <= set(got)
+    assert {"command", "seed", "split", "data", "rules", "interval", "version"} <= set(got)
+    assert {"hours", "peak_megabytes"} <= set(got)
     assert got["seed"] == 3
 
 
@@ -170,6 +171,45 @@ def test_what_broke_off_goes_on_where_it_stopped(tmp_path):
         go(tmp_path, zhang, rows, Breaks())
     lab = Lab()
     assert [o.state for o in go(tmp_path, zhang, rows, lab)] == ["stored"] + ["run"] * 4
+
+
+def test_hours_of_a_row_that_was_stopped_count_and_those_of_other_data_do_not(
+    tmp_path, monkeypatch
+):
+    mordang = study("mordang2016")
+    (row,) = chosen(mordang, None, ["cascade"])
+    clock = iter(range(0, 3600 * 99, 3600))  # an hour passes from one look to the next
+    monkeypatch.setattr(spent.time, "monotonic", lambda: next(clock))
+
+    class Breaks(Lab):
+        def evaluate(self, recipe, models, groups):
+            raise KeyboardInterrupt
+
+    def told(lab, data=DATA):
+        go(tmp_path, mordang, [row], lab, data=data)
+        return stored(tmp_path / "figures", mordang)["cascade"]["hours"]
+
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            told(Breaks())
+    assert told(Lab()) == 3
+    assert [p.name for p in (tmp_path / "runs" / "mordang2016").iterdir()] == ["cascade"]
+    with pytest.raises(KeyboardInterrupt):
+        told(Breaks(), Data(("inbreast",), "sha256:2"))
+    assert told(Lab(), Data(("inbreast",), "sha256:3")) == 1
+
+
+def test_a_figure_of_positions_is_stored_with_how_many_there_were(tmp_path):
+    mordang = study("mordang2016")
+    own = Figure("m", "position", "mean_sensitivity_fpf_0_0.1", 0.5, 0.4, 0.6,
+                 positives=5298, negatives=18_000_000)  # fmt: skip
+    go(tmp_path, mordang, chosen(mordang, None, ["cascade"]), Lab([own, *recalls(0.8)]))
+    cells = stored(tmp_path / "figures", mordang)["cascade"]["cells"]
+    assert (cells["all, 0 to 0.1"]["positives"], cells["all, 0 to 0.1"]["negatives"]) == (
+        5298,
+        18_000_000,
+    )
+    assert "positives" not in cells["calcifications found at 1 false alarm"]
 
 
 def test_figures_that_came_without_their_models_are_kept_unless_a_new_row_needs_the_model(tmp_path):

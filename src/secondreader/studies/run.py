@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
@@ -18,6 +17,7 @@ from typing import Any, Protocol
 from secondreader.domain import SecondReaderError
 from secondreader.evaluation.figures import Comparison, Figure, Metrics
 from secondreader.methods import METHODS
+from secondreader.studies.spent import hours, peak_megabytes
 from secondreader.studies.study import Cell, Measure, Recipe, Row, Study
 
 __all__ = ["SCHEMA", "Data", "Evaluate", "Outcome", "Train", "chosen", "reproduce", "stored"]
@@ -172,26 +172,29 @@ def reproduce(
             models[row.key] = home / "model" if recipe.trains else _untrained(recipe, models)
             yield Outcome(row.key, "stored")
             continue
-        begun = time.monotonic()
-        models[row.key] = _trained(recipe, home, models, train)
         # Subgroups take minutes, and few tables have any; positions have theirs in any case.
         groups = any(
             c.measure is not None and c.measure.group and c.measure.level != "position"
             for c in row.cells.values()
         )
-        metrics = evaluate(recipe, _models(row.key, recipe, models), groups)
-        hours = (time.monotonic() - begun) / 3600
-        value = _value(study, row, metrics, data) | {
-            "identity": _identity(recipe, data),
-            "command": command,
-            "seed": seed,
-            "hours": round(hours, 4),
-        }
-        write(
-            figures / study.name / f"{row.key}.json",
-            json.dumps(value, indent=1, ensure_ascii=False) + "\n",
-        )
-        yield Outcome(row.key, "run", hours=hours)
+        identity = _identity(recipe, data)
+        # Beside the run folder, which takes nothing that is not its training's.
+        with hours(home.with_name(f"{row.key}.hours.json"), identity, write) as so_far:
+            models[row.key] = _trained(recipe, home, models, train)
+            metrics = evaluate(recipe, _models(row.key, recipe, models), groups)
+            spent = so_far()
+            value = _value(study, row, metrics, data) | {
+                "identity": identity,
+                "command": command,
+                "seed": seed,
+                "hours": round(spent, 4),
+                "peak_megabytes": peak_megabytes(),
+            }
+            write(
+                figures / study.name / f"{row.key}.json",
+                json.dumps(value, indent=1, ensure_ascii=False) + "\n",
+            )
+        yield Outcome(row.key, "run", hours=spent)
 
 
 def _identity(recipe: Recipe, data: Data) -> str:
@@ -302,7 +305,8 @@ def _cell(cell: Cell, recipe: Recipe, metrics: Metrics) -> dict[str, Any]:
         same = f.reader == reader and fnmatchcase(f.name, wanted.figure) and _grouped(f, wanted)
         placed = wanted.level in ("", f.level) and wanted.hit_rule in ("", f.hit_rule)
         if same and placed:
-            return {k: getattr(f, k) for k in ("value", "low", "high", "method", "note")}
+            told = ("positives", "negatives") if f.level == "position" else ()
+            return {k: getattr(f, k) for k in ("value", "low", "high", "method", "note", *told)}
     return {"note": f"no figure {wanted.figure}"}
 
 

@@ -1,0 +1,61 @@
+"""What a row costs: hours, over all calls that it took, and memory."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["hours", "peak_megabytes"]
+
+
+@contextmanager
+def hours(
+    file: Path, identity: str, write: Callable[[Path, str], None]
+) -> Iterator[Callable[[], float]]:
+    """Count the hours of a row, with those of calls before that were stopped.
+
+    Parameters
+    ----------
+    file
+        Where hours are kept until the row is done.
+    identity
+        Of the row: hours of another recipe, or of other data, do not count.
+    write
+        Writes a file whole or not at all.
+
+    Yields
+    ------
+    callable
+        Gives the hours so far.
+    """
+    told = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    before = float(told["hours"]) if told.get("identity") == identity else 0.0
+    begun = time.monotonic()
+
+    def so_far() -> float:
+        return before + (time.monotonic() - begun) / 3600
+
+    try:
+        yield so_far
+    except BaseException:  # a key that was pressed is no Exception
+        write(file, json.dumps({"identity": identity, "hours": so_far()}) + "\n")
+        raise
+    file.unlink(missing_ok=True)
+
+
+def peak_megabytes() -> int | None:
+    """Return the most memory that this process has held, mapped files that it touched included.
+
+    Of a call that runs several rows that is the most of those so far. ``None`` where the system does
+    not say.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes, on macOS bytes
+    return round(most / (1024**2 if sys.platform == "darwin" else 1024))
