@@ -126,6 +126,44 @@ def test_the_small_network_is_small_and_learns_from_boxes_and_masks():
     assert network.backbone.body["0"][0].weight.grad.abs().sum() > 0
 
 
+def norms(network, kind):
+    return [m for m in network.modules() if isinstance(m, kind)]
+
+
+def test_statistics_of_published_weights_stay_as_few_images_tell_none():
+    still = mask_rcnn(Config(backbone="resnet50", init="coco")).train()
+    free = mask_rcnn(Config(backbone="resnet50", init="none")).train()
+    batches = norms(still, torch.nn.BatchNorm2d)
+    assert batches and not any(m.training for m in batches)
+    assert all(m.weight.requires_grad for m in batches)
+    assert all(m.training for m in norms(free, torch.nn.BatchNorm2d))
+    assert still.state_dict().keys() == free.state_dict().keys()
+    before = still.backbone.body.bn1.running_mean.clone()
+    image = torch.rand(2, 1, 64, 64)
+    assert torch.isfinite(still.backbone.body(image)["3"]).all()
+    assert torch.equal(still.backbone.body.bn1.running_mean, before)
+    assert not norms(mask_rcnn(SMALL), torch.nn.BatchNorm2d)  # it begins from nothing
+
+
+def test_units_that_published_weights_lack_begin_by_adding_nothing():
+    block = mask_rcnn(Config(init="coco")).eval().backbone.body.layer3[-1]
+    x = torch.rand(1, 1024, 4, 4)
+    assert torch.equal(block(x), x)
+
+
+def test_malignant_regions_are_not_crowded_out_by_benign_ones():
+    torch.manual_seed(0)
+    network = mask_rcnn(SMALL.model_copy(update={"most": 3})).eval()
+    last = network.roi_heads.box_predictor.cls_score
+    torch.nn.init.zeros_(last.weight)
+    last.bias.data = torch.tensor([0.1, 0.05, 0.8, 0.05]).log()
+    with torch.no_grad():
+        (got,) = network([torch.rand(1, 256, 192)])
+    assert got["labels"].bincount(minlength=4).tolist() == [0, 3, 3, 3]
+    assert len(got["boxes"]) == len(got["scores"]) == len(got["masks"]) == 9
+    assert got["scores"].tolist() == sorted(got["scores"].tolist(), reverse=True)
+
+
 @pytest.mark.parametrize("backbone", ["small", "resnet50"])
 def test_windows_are_told_apart_in_four_classes(backbone):
     config = SMALL.model_copy(update={"backbone": backbone})

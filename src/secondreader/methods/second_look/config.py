@@ -53,7 +53,7 @@ class Config(BaseModel):
     # Ours: scores below are not kept. An image without any scores 0 as all such do: a network that has
     # just begun is sure of nothing, and with a higher one most of its images would be alike.
     least: float = Field(default=0.001, ge=0, lt=1)
-    most: int = Field(default=50, gt=0)  # ours: regions of an image, of all classes together
+    most: int = Field(default=50, gt=0)  # ours: regions of an image, of each class
     window: int = Field(default=256, ge=32, multiple_of=32)  # "Convnets, Patches …"
     cut_from: tuple[int, int] = (1024, 1024)  # ours: rows, cols of the image windows are cut from
     # "Convnets, Patches …": varied. Fractions of a window from one to the next; ours.
