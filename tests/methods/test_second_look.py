@@ -261,13 +261,25 @@ def test_what_is_unknown_is_no_example_of_nothing():
         [],
     ]
     images = Images([FLAT] * 8, own, [True, True, None, True])
-    assert image_classes(images, SMALL).tolist() == [1, 1, -1, -1, -1, 0, 0, 0]
+    assert image_classes(images, SMALL).tolist() == [1, 1, -1, -1, -1, -1, 0, 0]
     data = Regions.of(images, SMALL)
     shown = {name for step in range(12) for name in data.batch(step, 4, SMALL)["where"]}
-    assert shown == {"0", "4", "5", "6", "7"}  # of the fifth the benign one is known
+    assert shown == {"0", "4", "6", "7"}  # of the fifth the benign one is known
     made = windows(images, SMALL)
     of_nothing = set(made.where[made.label == 0, 0].tolist())
     assert not of_nothing & {1, 3} and {2, 5, 6, 7} <= of_nothing
+
+
+def test_an_image_whose_cancers_are_hidden_in_it_is_of_unknown_class():
+    hidden = lesion(80, 70, 20, visible=False)
+    benign = lesion(80, 70, 20, Pathology.BENIGN, visible=False)
+    cluster = lesion(80, 70, 20, kind=Kind.CALCIFICATION_CLUSTER, visible=False)
+    masses = SMALL.model_copy(update={"kinds": (Kind.MASS,)})
+    own = [[hidden], [hidden, lesion(200, 70, 9)], [benign], [cluster],
+           [lesion(200, 70, 9, Pathology.BENIGN), hidden]]  # fmt: skip
+    images = Images([FLAT] * 5, own, [True, True, False, True, True])
+    assert image_classes(images, masses).tolist() == [-1, 1, 0, 0, -1]
+    assert image_classes(images, SMALL).tolist() == [-1, 1, 0, -1, -1]
 
 
 def test_a_detector_of_masses_is_chosen_by_masses():
@@ -516,7 +528,7 @@ def test_accuracy_counts_patches_alike_and_balanced_accuracy_classes():
     assert values["accuracy"] == pytest.approx(4 / 6)
     assert values["balanced_accuracy"] == pytest.approx((3 / 4 + 1 / 2) / 2)
     assert values["recall_of_malignant"] == pytest.approx(1 / 2)
-    assert {f.level for f in got} == {"patch"}
+    assert {(f.level, f.label_rule) for f in got} == {("patch", "visible")}
     assert "4 nothing, 2 malignant" in got[0].note
 
 

@@ -80,13 +80,22 @@ def unplaced(images: Prepared, index: int, config: Config) -> bool:
 
 
 def image_classes(images: Prepared, config: Config) -> np.ndarray:
-    """Return each image's class (n,) int64, that of its most severe lesion; -1 where it is unknown."""
+    """Return each image's class (n,) int64, that of its most severe lesion; -1 where it is unknown.
+
+    So it is too where a lesion that may be malignant is hidden in this view (label rule ``visible``).
+    """
     of = np.zeros(len(images), np.int64)
     for index, own in enumerate(images.lesions):
         kinds = [
             -1 if s.kind is None or s.pathology is None else _CLASSES[s.pathology]
             for s in _seen(own, config)
         ]
+        kinds += [-1] * any(
+            s.visible is False
+            and (s.kind is None or s.kind in config.kinds)
+            and s.pathology in (Pathology.MALIGNANT, None)
+            for s in own
+        )
         if not kinds and unplaced(images, index, config):
             kinds = [-1]
         of[index] = 1 if 1 in kinds else min(kinds, default=0)

@@ -27,6 +27,9 @@ from secondreader.methods.second_look.network import CLASSES
 
 __all__ = ["called", "class_figures", "class_replicates", "own_kinds", "patch_figures"]
 
+# Images whose cancers are hidden in them are of unknown class, and windows with a hidden lesion left out.
+_RULE = "visible"
+
 
 def class_replicates(
     scores: np.ndarray, labels: np.ndarray, patients: Sequence[str], *, resamples: int, seed: int
@@ -92,7 +95,7 @@ def class_figures(
     seed: int,
 ) -> list[Figure]:
     """Return the figures of `class_replicates`, with their intervals, of a level and a reader."""
-    known = {"level": level, "reader": reader, "label_rule": "all", "patients": len(set(patients))}
+    known = {"level": level, "reader": reader, "label_rule": _RULE, "patients": len(set(patients))}
     try:
         names, values = class_replicates(scores, labels, patients, resamples=resamples, seed=seed)
     except SecondReaderError as error:
@@ -116,7 +119,7 @@ def patch_figures(
 ) -> tuple[list[Figure], list[Curve]]:
     """Return malignant against the rest (area, and its curve), and the figures of four classes."""
     units = positions(scores[:, 1], labels == 1, patients, level="patch")
-    got = score_figures(units, resamples=resamples, seed=seed, reader=reader, label_rule="all")
+    got = score_figures(units, resamples=resamples, seed=seed, reader=reader, label_rule=_RULE)
     classes = class_figures(
         scores, labels, patients, level="patch", reader=reader, resamples=resamples, seed=seed
     )
@@ -138,7 +141,7 @@ def own_kinds(
     """
     units = positions(scores, malignant, patients, level="patch")
     got, _ = score_figures(
-        units, resamples=resamples, seed=seed, curves=False, reader=reader, label_rule="all"
+        units, resamples=resamples, seed=seed, curves=False, reader=reader, label_rule=_RULE
     )
     return [replace(f, name="auc_own_kinds", level="image") for f in got if f.name == "auc"]
 
