@@ -23,6 +23,7 @@ from secondreader.domain import (
     Mammogram,
     SecondReaderError,
 )
+from secondreader.evaluation.positions import binned
 from secondreader.learning import positions
 from secondreader.learning.configuration import resolve
 from secondreader.learning.hardware import Hardware
@@ -44,6 +45,7 @@ from secondreader.methods.mined_cnn.dense import (
     everywhere,
     joined,
     quick,
+    score_of,
     somewhere,
     where_wanted,
 )
@@ -80,7 +82,7 @@ def test_dense_reading_is_the_patch_by_patch_result_at_every_pixel(rows, cols):
     image = np.random.default_rng(rows).normal(0, 1, (rows, cols)).astype(np.float32)
     every = np.argwhere(np.ones((rows, cols), bool))
     with torch.no_grad():
-        dense = torch.sigmoid(Dense(network)(torch.from_numpy(image)[None, None]))[0, 0].numpy()
+        dense = score_of(Dense(network)(torch.from_numpy(image)[None, None]))[0, 0].numpy()
     one_by_one = somewhere(network, image, every).reshape(rows, cols)
     assert dense.shape == (rows, cols)
     assert np.allclose(dense, one_by_one, atol=1e-5)
@@ -92,7 +94,7 @@ def test_blocks_patches_and_folding_change_nothing(share):
     rng = np.random.default_rng(0)
     image = rng.normal(0, 1, (450, 230)).astype(np.float16)
     image[:, :9] = 0
-    whole = torch.sigmoid(Dense(network)(torch.from_numpy(image.astype(np.float32))[None, None]))
+    whole = score_of(Dense(network)(torch.from_numpy(image.astype(np.float32))[None, None]))
     # Many are wanted in the upper half, a share of them in the lower: both ways are taken.
     wanted = (rng.random(image.shape) < np.where(np.arange(450) < 225, 1, share)[:, None]) & (
         image != 0
@@ -115,6 +117,15 @@ def test_what_the_first_network_rules_out_is_never_shown_to_the_second():
     assert out[passed] == pytest.approx(0.5 + somewhere(second, image, np.argwhere(passed)) / 2)
     # Below, the order is the first network's.
     assert (np.diff(out[~passed][np.argsort(known[~passed])]) >= 0).all()
+
+
+def test_positions_that_networks_are_quite_sure_of_are_still_told_apart_and_counted_apart():
+    sure = score_of(torch.arange(8.0, 26.0)).numpy()
+    together = joined(np.full(len(sure), 0.9, np.float32), sure, 0.5)
+    for known in (sure, together):
+        assert known.dtype == np.float32
+        bins = [int(np.argmax(binned(one))) for one in known[:, None]]
+        assert np.diff(known).min() > 0 and np.diff(bins).min() > 0
 
 
 # ------------------------------------------------------------------------------ Haar features

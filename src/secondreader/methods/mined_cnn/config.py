@@ -81,7 +81,7 @@ class Config(BaseModel):
     )  # of positives the first network must let through
     threshold: float | None = None  # of the first network; None: chosen on validation images
     apart_mm: float = Field(default=0.4, gt=0)  # detections closer are one
-    least: float = Field(default=0.02, ge=0, lt=1)  # scores below are not kept
+    least: float = Field(default=0.125, ge=0, lt=1)  # scores below are not kept
     most: int = Field(default=300, gt=0)  # detections of a view
     skin_mm: float = Field(default=3.0, ge=0)
     cluster_least: int = Field(default=3, gt=1)  # as spot_filter has it

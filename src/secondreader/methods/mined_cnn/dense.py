@@ -6,16 +6,25 @@ import itertools
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from secondreader.learning.folding import folded
 from secondreader.methods.mined_cnn.network import WINDOW, Dense
 
-__all__ = ["everywhere", "in_turn", "joined", "quick", "somewhere", "where_wanted"]
+__all__ = ["everywhere", "in_turn", "joined", "quick", "score_of", "somewhere", "where_wanted"]
 
 _BLOCK = 192  # pixels each way: what a network makes of them stays in a processor's cache
 _DENSE = 0.02  # of a block's pixels: where more are wanted, all of them cost less than those
 _AT_ONCE = 4096  # windows
+
+
+def score_of(logit: Tensor) -> Tensor:
+    """Return scores in [0, 1]: the logistic of half a logit.
+
+    Of a whole one float32 says 1 from 17 on, where the surest of millions of positions lie: what is
+    alike cannot be ranked.
+    """
+    return torch.sigmoid(logit / 2)
 
 
 def everywhere(network: nn.Sequential, prepared: np.ndarray) -> np.ndarray:
@@ -61,7 +70,7 @@ def where_wanted(network: nn.Sequential, prepared: np.ndarray, wanted: np.ndarra
         around = prepared[r0 : top + _BLOCK + WINDOW, c0 : left + _BLOCK + WINDOW]
         image = torch.from_numpy(around.astype(np.float32))[None, None].to(device)
         logit = dense(image.contiguous(memory_format=torch.channels_last)).float()[0, 0]
-        found = torch.sigmoid(logit[top - r0 :, left - c0 :]).cpu().numpy()
+        found = score_of(logit[top - r0 :, left - c0 :]).cpu().numpy()
         out[block] = np.where(own, found[: own.shape[0], : own.shape[1]], 0)
         few[block] = False
     at = np.argwhere(few)
@@ -128,7 +137,7 @@ def somewhere(network: nn.Sequential, prepared: np.ndarray, positions: np.ndarra
         at = positions[low : low + _AT_ONCE]
         patches = torch.from_numpy(views[at[:, 0], at[:, 1]])[:, None].to(device)
         logit = network(patches.contiguous(memory_format=torch.channels_last))
-        found.append(torch.sigmoid(logit.float()).flatten().cpu().numpy())
+        found.append(score_of(logit.float()).flatten().cpu().numpy())
     return np.concatenate(found)
 
 
