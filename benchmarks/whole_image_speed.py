@@ -4,10 +4,12 @@ Every named patch classifier on 1152 x 896, folded and channels last, in float32
 of direct convolution a second beside those of a matrix product in the same precision on this machine, and
 layer by layer beside the roofline. Reading in one pass of convolution beside overlapping tiles, whose
 features are equal, and beside the textbook way, patches slid at stride 32, whose borders differ. Images a
-second in training; native size, read and trained with gradient checkpointing in a process of its own, so
-that its peak of memory is its own. With trained runs also the difference in AUC that slid crops (--patches)
-and bfloat16 (--images) make on images of a data set. Seconds are the processor's on one thread, the shortest of
-a few, so that what else runs on the machine counts little. `--part` measures one part again; the others stay.
+second in training; native size, read and trained (two images a step, Adam's state and all) with gradient
+checkpointing in a process of its own, so that its peak of memory is its own. With trained runs also the
+difference in AUC that slid crops (--patches) and bfloat16 (--images) make on images of a data set. Seconds are
+the processor's on one thread, the shortest of a few, so that what else runs on the machine counts little; but
+those of "two threads" pass on the wall, and want an idle machine. `--part` measures one part again; the others
+stay.
 """
 
 from __future__ import annotations
@@ -33,11 +35,11 @@ from secondreader.evaluation.classification import score_statistic
 from secondreader.evaluation.units import positions
 from secondreader.learning.folding import folded
 from secondreader.learning.patches import cut, whole
-from secondreader.methods.patch_to_image.architecture import parse
+from secondreader.methods.patch_to_image.architecture import STRIDE, parse
+from secondreader.methods.patch_to_image.config import Config
 from secondreader.methods.patch_to_image.data import ready
 from secondreader.methods.patch_to_image.network import (
     MALIGNANT,
-    STRIDE,
     ImageClassifier,
     PatchClassifier,
 )
@@ -162,7 +164,7 @@ def training(name: str, size: tuple[int, int], batch: int) -> dict:
 def image_network(name: str, size: tuple[int, int], saving: bool = False) -> ImageClassifier:
     """Return a whole-image classifier as it is drawn."""
     rows, cols = (side // STRIDE for side in size)
-    made = ImageClassifier(PatchClassifier(name), parse(name + TOP), (rows, cols), saving=saving)
+    made = ImageClassifier(PatchClassifier(name, saving=saving), parse(name + TOP), (rows, cols))
     return made.to(memory_format=torch.channels_last)
 
 
@@ -181,14 +183,23 @@ def native_read() -> dict:
 
 
 def native_train() -> dict:
-    """Return processor seconds and the peak of memory of a training step at native size."""
+    """Return processor seconds and the peak of memory of the row's training step at native size."""
     network = image_network("resnet50", NATIVE, saving=True).train()
-    given = {"image": noise(NATIVE), "label": torch.tensor([[1.0, 1.0]])}
-    told: dict = {"image": list(NATIVE), "idle, megabytes": peak()}
+    settings = Config().whole
+    count = settings.batch
+    given = {
+        "image": noise(NATIVE, count),
+        "label": (torch.arange(2 * count).reshape(-1, 2) % 2).float(),
+    }
+    adam = torch.optim.Adam(
+        network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    told: dict = {"image": list(NATIVE), "batch": count, "idle, megabytes": peak()}
     begun = time.process_time()
     with torch.autocast("cpu", torch.bfloat16):
         loss = _image_loss(network, given)
     loss.backward()
+    adam.step()
     told["processor seconds"] = time.process_time() - begun
     told["peak megabytes"] = peak()
     return told
@@ -197,6 +208,20 @@ def native_train() -> dict:
 def peak() -> int:
     """Return the most megabytes that this process has held."""
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def two_threads() -> dict:
+    """Return wall-clock seconds of reading one image on two threads, in both precisions."""
+    torch.set_num_threads(2)
+    told: dict = {"image": list(SIZE), "threads": 2}
+    for kind in (torch.float32, torch.bfloat16):
+        features = quick("resnet50").features.to(kind)
+        image = noise(SIZE).to(kind)
+        told[str(kind).removeprefix("torch.")] = best(
+            lambda f=features, i=image: f(i), 3, time.perf_counter
+        )
+    torch.set_num_threads(1)
+    return told
 
 
 def areas(name: str, scores: dict[str, list[float]], truth: list[bool], who: list[str]) -> dict:
@@ -305,6 +330,7 @@ def main() -> None:
     parts = {
         "machine": machine,
         **{name: lambda n=name: one_pass(n) for name in NAMED},
+        "two threads": two_threads,
         "slid, resnet50": lambda: beside_sliding("resnet50", SIZE, PATCH),
         "slid, resnet_small": lambda: beside_sliding("resnet_small", (576, 448), 128),
         "training, resnet50": lambda: training("resnet50", SIZE, 2),
@@ -348,6 +374,11 @@ def table(told: dict) -> list[list[str]]:
                  f"{half['processor seconds']:.2f} s, {half[SHARE]:.0%}; most is lost in {worst['layer']}, "
                  f"{worst['ratio']:.1f} x its floor; not folded {own['not folded, channels first, in times of that']:.1f} x"]
             )  # fmt: skip
+    if own := told.get("two threads"):
+        rows.append(
+            [f"resnet50, {SIZE[0]} x {SIZE[1]}, on two threads, seconds on the wall",
+             f"{own['float32']:.2f} s in float32, {own['bfloat16']:.2f} in bfloat16"]
+        )  # fmt: skip
     for name in ("resnet50", "resnet_small"):
         if own := told.get(f"slid, {name}"):
             rows.append(
@@ -370,7 +401,7 @@ def table(told: dict) -> list[list[str]]:
         )  # fmt: skip
     if own := told.get("native, trained"):
         rows.append(
-            ["a training step of one image there, checkpointed, bfloat16",
+            [f"a training step of {own['batch']} images there with Adam, checkpointed, bfloat16",
              f"{own['processor seconds']:.0f} s, peak {own['peak megabytes']} MB"]
         )  # fmt: skip
     for part, ways in (

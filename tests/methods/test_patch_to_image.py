@@ -25,6 +25,7 @@ from secondreader.methods import method
 from secondreader.methods.patch_to_image import Config, load
 from secondreader.methods.patch_to_image.architecture import (
     BACKBONES,
+    STRIDE,
     Architecture,
     Resnet,
     Vgg,
@@ -32,7 +33,6 @@ from secondreader.methods.patch_to_image.architecture import (
 )
 from secondreader.methods.patch_to_image.forest import region_features
 from secondreader.methods.patch_to_image.network import (
-    STRIDE,
     ImageClassifier,
     PatchClassifier,
     backbone,
@@ -90,6 +90,32 @@ def named(name):
 def test_sizes_are_whole_places():
     with pytest.raises(ValueError, match="multiples of 32"):
         Config(size=(1000, 896))
+
+
+def test_a_size_of_fewer_places_than_are_pooled_is_one_line():
+    pooled = "vgg16 + heatmap + pool5 + fc64 + fc32"
+    with pytest.raises(
+        SecondReaderError, match=r"^size: got \[128, 96\], a heatmap of 4 x 3 places, "
+    ):
+        Config(architecture=pooled, size=(128, 96))
+    assert Config(architecture=pooled, size=(192, 160)).size == (192, 160)
+
+
+def test_every_place_of_the_heatmap_reaches_the_fully_connected_layers():
+    """18 x 14 places, of 576 x 448 pixels, are 4 x 3 pools of 5 x 5, the last ones of fewer."""
+    torch.manual_seed(0)
+    what = parse("resnet_small + heatmap + pool5 + fc8 + fc4")
+    network = ImageClassifier(PatchClassifier("resnet_small", 4), what, (18, 14))
+    seen = []
+    network.top.register_forward_pre_hook(lambda layer, given: seen.append(given[0]))
+    features = torch.zeros(1, 256, 18, 14)
+    features[..., -1, -1] = 10.0  # the last corner
+    with torch.no_grad():
+        network.judged(features)
+        network.judged(torch.zeros_like(features))
+    corner, nothing = (one.reshape(5, 4, 3) for one in seen)
+    differ = (corner != nothing).any(0)
+    assert differ[3, 2] and not differ[:2].any()
 
 
 def test_backbones_are_torchvisions_without_their_heads():
@@ -158,21 +184,38 @@ def test_the_class_activation_map_averages_to_the_output():
             assert torch.allclose(found, judged[:, column], atol=1e-5)
 
 
+@pytest.mark.parametrize("of", ["patches", "images"])
 @pytest.mark.parametrize("backbone", ["resnet_small", "vgg_small_bn"])
-def test_gradient_checkpointing_changes_no_gradient_and_counts_no_batch_twice(backbone):
+def test_gradient_checkpointing_changes_no_gradient_and_counts_no_batch_twice(backbone, of):
     image = torch.rand(2, 1, 96, 96, generator=torch.Generator().manual_seed(0))
     told = []
     for saving in (False, True):
         torch.manual_seed(0)
-        patches = PatchClassifier(backbone, 3)
-        what = parse(f"{backbone} + 16x1 + 8x1")
-        network = ImageClassifier(patches, what, (3, 3), saving=saving)
+        network = PatchClassifier(backbone, 3, saving=saving)
+        if of == "images":
+            network = ImageClassifier(network, parse(f"{backbone} + 16x1 + 8x1"), (3, 3))
         network.train()(image).sum().backward()
         grads = [p.grad for p in network.parameters() if p.grad is not None]
         means = [b for name, b in network.named_buffers() if "running" in name]
         told.append([*grads, *means])
     for plain, again in zip(*told, strict=True):
         assert torch.allclose(plain, again, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("of", ["patches", "images"])
+def test_gradient_checkpointing_holds_less_on_the_way(of):
+    def held(saving):
+        network = PatchClassifier("resnet_small", 3, saving=saving)
+        if of == "images":
+            network = ImageClassifier(network, parse("resnet_small + 16x1 + 8x1"), (3, 3))
+        numbers = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda kept: numbers.append(kept.numel()), lambda kept: kept
+        ):
+            network.train()(torch.rand(2, 1, 96, 96))
+        return sum(numbers)
+
+    assert held(True) < held(False) / 4
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from methods.test_few_steps import Films
-from methods.test_patch_to_image import named
+from methods.test_patch_to_image import SMALL, named
 from secondreader.domain import Kind, Lesion, Part, Pathology, SecondReaderError
 from secondreader.learning.augment import AugmentSettings
 from secondreader.learning.configuration import resolve
@@ -16,8 +16,9 @@ from secondreader.learning.hardware import Hardware
 from secondreader.methods.patch_to_image import Config, load, train
 from secondreader.methods.patch_to_image.architecture import parse
 from secondreader.methods.patch_to_image.data import Whole, augmented, ready, some_patients, truth
+from secondreader.methods.patch_to_image.network import ImageClassifier, PatchClassifier
 from secondreader.methods.patch_to_image.patch_figures import found_classes
-from secondreader.methods.patch_to_image.train import _image_figures, _patch_figures
+from secondreader.methods.patch_to_image.train import _image_figures, _only, _patch_figures, _used
 
 PACKAGE = "secondreader.methods.patch_to_image"
 QUIET = Hardware("cpu", precision="fp32", threads=1, progress=False)
@@ -170,12 +171,44 @@ def test_images_are_stopped_by_ranks_of_logits_however_large():
     assert told["auc"] == told["malignant"] == 1
 
 
+def test_malignant_images_count_as_much_as_the_others_in_the_loss_of_validation():
+    """As in training: of six films two are malignant, four of six have something abnormal."""
+    held = Whole.of(ready(HELD, resolve(Config, PACKAGE, "smoke", [])))
+
+    class Surely(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.says = torch.nn.Parameter(torch.tensor([2.0, 0.0]))
+
+        def forward(self, image):
+            return self.says.expand(len(image), -1)
+
+    with torch.no_grad():
+        told = _image_figures(Surely(), held, Config())
+    yes, no, even = np.log1p(np.exp(-2)), np.log1p(np.exp(2)), np.log(2)
+    assert told["validation_loss"] == pytest.approx(((yes + even) / 2 + (no + even) / 2) / 2)
+
+
+def test_whole_images_move_the_layer_that_tells_patches_apart_only_through_a_heatmap():
+    for text, moves in ((SMALL.architecture, False), ("resnet_small + heatmap + 8x1 + 8x1", True)):
+        network = ImageClassifier(PatchClassifier("resnet_small", 3), parse(text), (8, 6))
+        (group,) = _only(network, _used)
+        network(torch.rand(2, 1, 256, 192)).sum().backward()
+        assert all(p.grad is not None for p in group["params"])  # or several processes would wait
+        last = network.patches.classes.weight
+        assert last.requires_grad is moves
+        assert any(p is last for p in group["params"]) is moves
+
+
 def test_more_patients_hold_all_of_fewer():
     few, more = (some_patients(OWN, count, seed=3) for count in (2, 4))
     assert {r.path for r in few.records} < {r.path for r in more.records}
     assert len({r.patient_id for r in few.records}) == 2
-    with pytest.raises(SecondReaderError, match=r"^patients: got 7, expected at most the 6"):
-        some_patients(OWN, 7, seed=3)
+
+
+def test_more_patients_than_there_are_is_all_of_them_with_a_note(caplog):
+    assert some_patients(OWN, 7, seed=3).records == OWN.records
+    assert "patients: got 7, the train part has 6; all are taken" in caplog.text
 
 
 def test_a_lone_calcification_that_is_benign_at_sight_is_nothing_abnormal():
@@ -212,6 +245,6 @@ def test_a_whole_image_that_is_flipped_keeps_every_pixel(shape):
 @pytest.mark.parametrize("architecture", sorted(named("shen2019")))
 def test_every_named_architecture_trains_a_step_of_each_stage_and_reads(architecture, tmp_path):
     assert parse(architecture).backbone in ("resnet50", "vgg16", "vgg16_bn")
-    more = {"trees": 5, "patch": 64, "size": [128, 96]}
+    more = {"trees": 5, "patch": 64, "size": [192, 160]}  # the least that pool5 takes
     reader = trained(tmp_path, trains="image", architecture=architecture, **more)
     assert 0 <= reader.read(HELD.open(HELD.records[1])).score <= 1

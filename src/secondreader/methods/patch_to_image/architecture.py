@@ -17,8 +17,10 @@ from dataclasses import dataclass
 
 from secondreader.domain import SecondReaderError
 
-__all__ = ["BACKBONES", "Architecture", "Resnet", "Vgg", "parse"]
+__all__ = ["BACKBONES", "STRIDE", "Architecture", "Resnet", "Vgg", "parse"]
 
+STRIDE = 32
+"""Pixels of the image a place of the features stands for."""
 BACKBONES = ("resnet50", "vgg16", "vgg16_bn", "resnet_small", "vgg_small", "vgg_small_bn")
 """Patch classifiers: the paper's two, VGG with batch normalisation as its discussion wishes, and for
 processors a ResNet of 2.8 million parameters and VGG16 a quarter as deep, 0.9 million."""

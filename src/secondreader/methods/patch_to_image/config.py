@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from secondreader.domain import SecondReaderError
 from secondreader.learning.augment import AugmentSettings
 from secondreader.learning.fit import FitSettings
-from secondreader.methods.patch_to_image.architecture import parse
+from secondreader.methods.patch_to_image.architecture import STRIDE, parse
 
 __all__ = ["NAME", "Config"]
 
@@ -91,16 +92,18 @@ class Config(BaseModel):
     depth: int = Field(default=9, gt=0)
     least_split: int = Field(default=300, gt=1)
     validation_patches: int = Field(default=640, gt=4)  # ours
-    # Ours: what is shown as heatmap, and detections are made of: the patch classifier's malignant
-    # classes, or where the whole-image network finds its malignancy (class activation map).
-    shows: Literal["patches", "activation"] = "patches"
+    # Ours: what is shown as heatmap, and detections are made of: where the whole-image network finds
+    # its malignancy (class activation map), or the patch classifier's malignant classes, which is all
+    # that patches, forests and fully connected layers have. Without a heatmap in the network the layer
+    # that tells classes stays what it was for patches, while the features under it go on learning.
+    shows: Literal["patches", "activation"] = "activation"
     marked: float = Field(default=0.5, gt=0, lt=1)  # ours: a place of the heatmap that is marked
 
     @field_validator("size")
     @classmethod
     def _whole_places(cls, size: tuple[int, int]) -> tuple[int, int]:
-        if min(size) < 32 or any(side % 32 for side in size):
-            raise ValueError("expected two multiples of 32")
+        if min(size) < STRIDE or any(side % STRIDE for side in size):
+            raise ValueError(f"expected two multiples of {STRIDE}")
         return size
 
     @field_validator("architecture")
@@ -108,3 +111,13 @@ class Config(BaseModel):
     def _readable(cls, text: str) -> str:
         parse(text)
         return text
+
+    @model_validator(mode="after")
+    def _poolable(self) -> Config:
+        pool, places = parse(self.architecture).pool, [side // STRIDE for side in self.size]
+        if pool > min(places):
+            raise SecondReaderError(
+                f"size: got {list(self.size)}, a heatmap of {places[0]} x {places[1]} places, expected "
+                f"at least {pool} each way for {self.architecture!r}"
+            )
+        return self

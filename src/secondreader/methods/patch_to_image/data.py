@@ -5,6 +5,7 @@ S1 and S10 are lists of places: no patch is ever written to disk.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -32,6 +33,8 @@ from secondreader.methods.patch_to_image.prepare import draw_patches, prepare
 
 __all__ = ["Patches", "Whole", "augmented", "patches", "ready", "some_patients", "truth"]
 
+_LOG = logging.getLogger("secondreader")
+
 
 def ready(
     images: ImageSet,
@@ -48,18 +51,14 @@ def ready(
 def some_patients(images: ImageSet, count: int | None, seed: int) -> ImageSet:
     """Return the images of so many patients, drawn by the seed; more patients hold all of fewer.
 
-    Raises
-    ------
-    SecondReaderError
-        If there are not so many.
+    Where there are not so many all are taken, and a note says so.
     """
     every = sorted({(r.dataset, r.patient_id) for r in images.records})
     if count is None:
         return images
     if count > len(every):
-        raise SecondReaderError(
-            f"patients: got {count}, expected at most the {len(every)} of the train part"
-        )
+        _LOG.warning("patients: got %d, the train part has %d; all are taken", count, len(every))
+        return images
     order = np.random.default_rng((seed, 4)).permutation(len(every))
     kept = {every[i] for i in order[:count]}
     return _Some(images, tuple(r for r in images.records if (r.dataset, r.patient_id) in kept))

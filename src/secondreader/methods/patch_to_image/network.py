@@ -25,7 +25,6 @@ __all__ = [
     "CLASSES",
     "COLUMNS",
     "MALIGNANT",
-    "STRIDE",
     "ImageClassifier",
     "PatchClassifier",
     "backbone",
@@ -41,8 +40,6 @@ CLASSES = (
 MALIGNANT = (2, 4)
 COLUMNS = ("malignant", "abnormal")
 """What the outputs of the whole-image classifier say."""
-STRIDE = 32
-"""Pixels of the image a place of the features stands for."""
 
 
 def backbone(
@@ -88,15 +85,23 @@ class PatchClassifier(nn.Module):
         Places each way that a patch has at the end of the backbone: 7 for 224 pixels.
     start
         Puts weights into the backbone.
+    saving
+        Gradient checkpointing of the backbone: each stage is computed again on the way back, and in
+        it each residual unit once more, so that one unit's values are held at a time.
     """
 
     def __init__(
-        self, name: str, window: int = 7, start: Callable[[nn.Module], None] = lambda network: None
+        self,
+        name: str,
+        window: int = 7,
+        start: Callable[[nn.Module], None] = lambda network: None,
+        *,
+        saving: bool = False,
     ) -> None:
         super().__init__()
         self.features, depth = backbone(name, start)
         self.classes = nn.Linear(depth, len(CLASSES))
-        self.window = window
+        self.window, self.saving = window, saving
         self.mean: Tensor
         self.register_buffer("mean", torch.zeros(()))
 
@@ -110,8 +115,18 @@ class PatchClassifier(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Map prepared values (n, 1, h, w) to logits (n, 5)."""
-        out: Tensor = self.classes(self.features(self.scaled(image)).mean((2, 3)))
+        out: Tensor = self.classes(self.places(image).mean((2, 3)))
         return out
+
+    def places(self, image: Tensor) -> Tensor:
+        """Map prepared values (n, 1, h, w) to features (n, d, h / 32, w / 32)."""
+        x = self.scaled(image)
+        for stage in self.features:
+            if self.saving and self.training and torch.is_grad_enabled():
+                x = _again(partial(_units, stage), stage, x)
+            else:
+                x = stage(x)
+        return x
 
     def heatmap(self, features: Tensor) -> Tensor:
         """Map features (n, d, h, w) to logits (n, 5, h, w): the patch classifier round every place.
@@ -141,26 +156,18 @@ class ImageClassifier(nn.Module):
         What stands on top.
     places
         (rows, cols) of the features, for fully connected layers, which know one size only.
-    saving
-        Gradient checkpointing of the backbone: each stage is computed again on the way back, and in
-        it each residual unit once more, so that one unit's values are held at a time.
     """
 
     def __init__(
-        self,
-        patches: PatchClassifier,
-        what: Architecture,
-        places: tuple[int, int],
-        *,
-        saving: bool = False,
+        self, patches: PatchClassifier, what: Architecture, places: tuple[int, int]
     ) -> None:
         super().__init__()
-        self.patches, self.what, self.saving = patches, what, saving
+        self.patches, self.what = patches, what
         depth = len(CLASSES) if what.heatmap else patches.classes.in_features
         self.top = nn.Sequential()
         if what.full:
-            size = max(what.pool, 1)
-            flat = depth * (places[0] // size) * (places[1] // size)
+            rows, cols = (-(-side // max(what.pool, 1)) for side in places)
+            flat = depth * rows * cols
             for width in what.full:
                 self.top += nn.Sequential(nn.Linear(flat, width), nn.ReLU(inplace=True))
                 flat = width
@@ -175,13 +182,7 @@ class ImageClassifier(nn.Module):
 
     def features(self, image: Tensor) -> Tensor:
         """Map prepared values (n, 1, h, w) to the patch classifier's features."""
-        x = self.patches.scaled(image)
-        for stage in self.patches.features:
-            if self.saving and self.training and torch.is_grad_enabled():
-                x = _again(partial(_units, stage), stage, x)
-            else:
-                x = stage(x)
-        return x
+        return self.patches.places(image)
 
     def before_pooling(self, features: Tensor) -> Tensor:
         """Map features to what global average pooling gets, (n, d, h, w); not with full layers."""
@@ -210,7 +211,10 @@ class ImageClassifier(nn.Module):
             out: Tensor = self.outputs(self.before_pooling(features).mean((2, 3)))
             return out
         heat = functional.relu(self.patches.heatmap(features))
-        pooled = functional.max_pool2d(heat, self.what.pool) if self.what.pool > 1 else heat
+        if self.what.pool > 1:  # places left over at the border are pooled too
+            pooled = functional.max_pool2d(heat, self.what.pool, ceil_mode=True)
+        else:
+            pooled = heat
         joined: Tensor = self.outputs(
             torch.cat([self.top(pooled.flatten(1)), heat.amax((2, 3))], dim=1)
         )

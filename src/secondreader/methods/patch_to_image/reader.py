@@ -26,13 +26,12 @@ from secondreader.evaluation.figures import Curve, Figure
 from secondreader.learning.folding import folded
 from secondreader.learning.model_folder import load_into, load_model_folder
 from secondreader.learning.trees import forest_scores
-from secondreader.methods.patch_to_image.architecture import parse
+from secondreader.methods.patch_to_image.architecture import STRIDE, parse
 from secondreader.methods.patch_to_image.config import NAME, Config
 from secondreader.methods.patch_to_image.forest import PREFIX, of_features, region_features
 from secondreader.methods.patch_to_image.network import (
     COLUMNS,
     MALIGNANT,
-    STRIDE,
     ImageClassifier,
     PatchClassifier,
 )

@@ -12,9 +12,9 @@ from torchvision.models import ResNet50_Weights, VGG16_BN_Weights, VGG16_Weights
 from secondreader.domain import SecondReaderError
 from secondreader.learning.initial import initialise, torchvision_weights
 from secondreader.learning.model_folder import load_into, load_model_folder
-from secondreader.methods.patch_to_image.architecture import parse
+from secondreader.methods.patch_to_image.architecture import STRIDE, parse
 from secondreader.methods.patch_to_image.config import NAME, Config
-from secondreader.methods.patch_to_image.network import STRIDE, ImageClassifier, PatchClassifier
+from secondreader.methods.patch_to_image.network import ImageClassifier, PatchClassifier
 
 __all__ = ["image_classifier", "patch_classifier"]
 
@@ -47,8 +47,8 @@ def patch_classifier(config: Config) -> PatchClassifier:
         def start(network: nn.Module) -> None:
             initialise(network, "imagenet", published=published)
 
-        return PatchClassifier(name, window, start)
-    network = PatchClassifier(name, window)
+        return PatchClassifier(name, window, start, saving=config.saving)
+    network = PatchClassifier(name, window, saving=config.saving)
     folder = _folder(config.init)
     if folder is None:  # random weights, or a file of torchvision's
         initialise(network, config.init)
@@ -70,7 +70,7 @@ def image_classifier(network: PatchClassifier, config: Config) -> ImageClassifie
         If there is no whole-image classifier to tune, or it is another one.
     """
     rows, cols = (side // STRIDE for side in config.size)
-    made = ImageClassifier(network, parse(config.architecture), (rows, cols), saving=config.saving)
+    made = ImageClassifier(network, parse(config.architecture), (rows, cols))
     if config.trains == "tune":
         folder = _folder(config.init)
         if folder is None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from secondreader import geometry
-from secondreader.methods.patch_to_image.network import STRIDE
+from secondreader.methods.patch_to_image.architecture import STRIDE
 
 __all__ = ["HALO", "by_tiles"]
 

@@ -8,6 +8,7 @@ Shen et al. (2019), sections 3.1.2 and 3.2.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -28,7 +29,7 @@ from secondreader.learning.prepared import Prepared
 from secondreader.learning.ranking import auc
 from secondreader.learning.run_folder import write_whole
 from secondreader.learning.watching import bar
-from secondreader.methods.patch_to_image.architecture import parse
+from secondreader.methods.patch_to_image.architecture import STRIDE, parse
 from secondreader.methods.patch_to_image.config import NAME, Config
 from secondreader.methods.patch_to_image.data import (
     Patches,
@@ -41,7 +42,6 @@ from secondreader.methods.patch_to_image.data import (
 from secondreader.methods.patch_to_image.forest import train_forest
 from secondreader.methods.patch_to_image.network import (
     COLUMNS,
-    STRIDE,
     ImageClassifier,
     PatchClassifier,
 )
@@ -282,11 +282,20 @@ def _whole(
         )
 
     if config.trains == "tune":
-        stage("tune", config.tune, lambda n: [n])
+        stage("tune", config.tune, _used)
         return network
     stage("top", config.top, lambda n: [n.top, n.outputs])
-    stage("whole", config.whole, lambda n: [n])
+    stage("whole", config.whole, _used)
     return network
+
+
+def _used(network: ImageClassifier) -> list[nn.Module]:
+    """Return the layers that an image's score comes through: without a heatmap no classes of patches.
+
+    They would get no gradient, which several processes would wait for.
+    """
+    told = [network.patches.classes] if network.what.heatmap else []
+    return [network.patches.features, *told, network.top, network.outputs]
 
 
 def _image_loss(network: nn.Module, batch: Batch) -> Tensor:
@@ -300,14 +309,20 @@ def _entropy(logits: Tensor, label: Tensor) -> Tensor:
 
 
 def _image_figures(network: nn.Module, held: Whole, config: Config) -> Mapping[str, float]:
-    """Return the area under the curve by image, malignant and abnormal each against the rest; the loss."""
+    """Return the area under the curve by image, malignant and abnormal each against the rest; the loss.
+
+    In the loss malignant images count as much as the others, as they do in the batches of training:
+    what the two losses differ by is no share of cancers.
+    """
     where = next(network.parameters()).device
     found = []
     for low in range(0, len(held.images), 4):
         batch = held.at(np.arange(low, min(low + 4, len(held.images))), config)
         found.append(network(batch["image"].to(where)).float().cpu())
     scores, truth = torch.cat(found), torch.from_numpy(held.truth)
-    figures = {"validation_loss": float(_entropy(scores, truth))}
+    kinds = [truth[:, 0] == malignant for malignant in (0, 1)]
+    losses = [float(_entropy(scores[own], truth[own])) for own in kinds if own.any()]
+    figures = {"validation_loss": sum(losses) / len(losses) if losses else math.nan}
     for column, name in enumerate(COLUMNS):
         known = ~torch.isnan(truth[:, column])
         figures[name] = auc(scores[known, column].numpy(), truth[known, column].numpy())
