@@ -234,6 +234,17 @@ def test_rows_of_methods_that_are_not_built_are_left_out_and_so_is_what_needs_th
     assert lab.trained == []
 
 
+def test_rows_that_make_no_sense_by_a_preset_are_left_out(tmp_path):
+    of, lab = study("thatte2017").on(("inbreast",), preset="cpu"), Lab()
+    rows = chosen(of, "start", "all")
+    got = {o.row: o for o in go(tmp_path, of, rows, lab, built=("second_look",))}
+    # From none is what text-image is by this preset: it is measured again, not trained again.
+    assert got["start-preset"].state == "run" and lab.trained == [("text-image", None)]
+    for key in ("start-none", "start-imagenet"):
+        assert (got[key].state, got[key].why) == ("left out", "not by the preset cpu")
+    assert study("thatte2017").row("start-none").recipe.why_not(("second_look",)) == ""
+
+
 def test_a_method_without_weights_is_evaluated_by_its_name(tmp_path):
     own, lab = study("default"), Lab()
     go(tmp_path, own, chosen(own, None, ["spot-filter-phantom"]), lab)
@@ -324,7 +335,8 @@ def test_a_difference_is_found_whichever_way_round_it_was_compared(tmp_path):
 
 def test_rows_stored_before_a_recipe_knew_of_positions_still_hold():
     row = study("zhang2019").row("table1-proposed")
-    before = {k: v for k, v in asdict(row.recipe).items() if k not in ("positions", "choices")}
+    young = ("positions", "choices", "presets")
+    before = {k: v for k, v in asdict(row.recipe).items() if k not in young}
     told = json.dumps([before, "f", ["inbreast"]], sort_keys=True)
     wanted = hashlib.sha256(told.encode()).hexdigest()[:24]
     assert _identity(row.recipe, Data(("inbreast",), "f")) == wanted

@@ -166,6 +166,16 @@ def test_thatte_parameters_add_up():
     assert total == trained + fixed
 
 
+def test_thatte_trains_what_is_added_three_times_each_from_one_generator():
+    of = study("thatte2017")
+    for name in ("real", "dcgan-added", "flow-added"):
+        recipes = [of.row(f"gan-{name}{k}").recipe for k in ("", "-seed1", "-seed2")]
+        assert [r.settings.get("seed", "0") for r in recipes] == ["0", "1", "2"]
+        assert len({r.start for r in recipes}) == 1
+        rest = [{k: v for k, v in r.settings.items() if k != "seed"} for r in recipes]
+        assert rest[0] == rest[1] == rest[2]
+
+
 def test_mordang_claims_a_difference_for_each_maker_and_prints_no_number():
     for table, rows in (("comparison", 3), ("scale", 3)):
         *others, both = study("mordang2016").table(table).rows

@@ -199,10 +199,9 @@ def reproduce(
 
 def _identity(recipe: Recipe, data: Data) -> str:
     told = asdict(recipe)
-    if not recipe.positions:
-        del told["positions"]  # younger than rows that are stored
-    if not recipe.choices:
-        del told["choices"]
+    for young in ("positions", "choices", "presets"):  # younger than rows that are stored
+        if not told.get(young):
+            told.pop(young, None)
     text = json.dumps([told, data.fingerprint, sorted(data.names)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 

@@ -125,6 +125,8 @@ class Recipe:
         its curves needs neither.
     choices
         Labelled choices of the data sets, ``NAME.CHOICE=VALUE``, such as what is malignant.
+    presets
+        Those that it makes sense by; all of them, if none is named.
     """
 
     method: str
@@ -141,6 +143,7 @@ class Recipe:
     positions: bool = False
     fitted: bool = True
     choices: tuple[str, ...] = ()
+    presets: tuple[str, ...] = ()
 
     @property
     def rivals(self) -> tuple[str, ...]:
@@ -153,7 +156,9 @@ class Recipe:
         return tuple(k for k in (self.start, *self.members, *self.rivals) if k)
 
     def why_not(self, built: Collection[str]) -> str:
-        """Return why this cannot be run with the methods that are built, or nothing."""
+        """Return why this cannot be run by its preset and the methods that are built, or nothing."""
+        if self.presets and self.preset not in self.presets:
+            return f"not by the preset {self.preset}"
         return "" if self.method in built else "method not built yet"
 
     def words(self) -> str:
