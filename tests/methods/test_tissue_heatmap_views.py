@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from secondreader import geometry
 from secondreader.domain import (
     Circle,
+    Frame,
     ImageSource,
     Kind,
     Laterality,
@@ -23,6 +25,7 @@ from secondreader.learning.hardware import Hardware
 from secondreader.learning.model_folder import save_model
 from secondreader.methods.tissue_heatmap import Config, figures, load, views
 from secondreader.methods.tissue_heatmap.data import Small, patches
+from secondreader.methods.tissue_heatmap.held_out import held_out
 from secondreader.methods.tissue_heatmap.local import answers, inside, seen
 from secondreader.methods.tissue_heatmap.network import (
     PLACES,
@@ -55,7 +58,7 @@ class Record:
 
     def __init__(self, path, side=L, view=View.CC, patient="p"):
         self.path, self.laterality, self.view, self.patient_id = path, side, view, patient
-        self.malignant = None
+        self.malignant, self.density = None, "B"
 
 
 class Images:
@@ -63,6 +66,7 @@ class Images:
 
     def __init__(self, arrays, lesions, records):
         self.arrays, self.lesions, self.records = arrays, tuple(map(tuple, lesions)), records
+        self.frames = [geometry.identity(array.shape) for array in arrays]
 
     def __len__(self):
         return len(self.arrays)
@@ -263,10 +267,10 @@ def patch_images():
 
 
 class Bright(Tissue):
-    """Says that a patch holds a finding where it is bright."""
+    """Says that a patch holds a finding where it is bright; empty places are as tissue is."""
 
     def forward(self, image):
-        return (image.amax((1, 2, 3)) - 0.65) * 20
+        return (image.amax((1, 2, 3)).clamp(min=0.4) - 0.65) * 20
 
 
 def test_held_out_patches_are_measured_as_table_2_does(monkeypatch):
@@ -278,7 +282,7 @@ def test_held_out_patches_are_measured_as_table_2_does(monkeypatch):
     )
     known = {"reader": "r", "resamples": 100, "seed": 0}
     got, curves = figures.own(reader, {Part.TEST: images}, Part.TEST, **known)
-    told = {f.name: f for f in got}
+    told = {f.name: f for f in got if not f.group and f.method != "count"}
     shares = [told[f"{n}_share"].value for n in ("true_positive", "false_positive", "true_negative",
                                                  "false_negative")]  # fmt: skip
     assert shares == pytest.approx([11 / 24, 0, 12 / 24, 1 / 24])
@@ -291,6 +295,11 @@ def test_held_out_patches_are_measured_as_table_2_does(monkeypatch):
         12,
     )
     assert any(c.level == "patch" and c.kind == "roc" for c in curves)
+    parts = {f.group: f for f in got if f.group}
+    assert parts["kind=mass"].value == parts["breast=fatty"].value == told["auc"].value
+    assert parts["kind=cluster"].value is None and parts["breast=dense"].note
+    counts = {(f.level, f.name): f.value for f in got if f.method == "count"}
+    assert counts["patch", "positives"] == counts["test_patch", "negatives"] == 12
 
 
 def test_where_nothing_is_annotated_there_is_no_figure_but_a_reason(monkeypatch):
@@ -302,7 +311,8 @@ def test_where_nothing_is_annotated_there_is_no_figure_but_a_reason(monkeypatch)
     empty = Images([breast(200)], [[]], [Record("x")])
     known = {"reader": "r", "resamples": 100, "seed": 0}
     got, _ = figures.own(reader, {Part.TEST: empty}, Part.TEST, **known)
-    assert got and all(isinstance(f, Figure) and f.value is None and f.note for f in got)
+    measured = [f for f in got if f.method != "count"]
+    assert measured and all(isinstance(f, Figure) and f.value is None and f.note for f in measured)
 
 
 class Silent(HeatmapNet):
@@ -320,10 +330,11 @@ def test_a_heatmap_without_heat_is_wrong_by_the_mean_square_of_the_annotations()
     tissue = Bright(config.widths, config.patch, config.stride).eval()
     reader = figures.TissueHeatmap(config, tissue, Aggregated(), Silent(4, False, 128))
     local = [np.zeros((9, 7), np.float32)] * 12
-    errors, women = figures.heatmap_errors(reader, images, local)
+    errors, zeros, women = figures.heatmap_errors(reader, images, local)
     target = Small.of(images, local, config).target
     assert errors == pytest.approx((target**2).mean((1, 2, 3)).numpy())
     assert (errors[:6] > 0).all() and (errors[6:] == 0).all()
+    assert zeros == pytest.approx(errors)  # of the same images in the same order
     assert women == [str(n) for n in range(12)]
 
 
@@ -335,12 +346,14 @@ def test_as_many_images_with_heat_as_without_are_measured_and_weigh_alike_in_val
     tissue = Bright(config.widths, config.patch, config.stride).eval()
     reader = figures.TissueHeatmap(config, tissue, Aggregated(), Silent(4, False, 128))
     local = [np.zeros((9, 7), np.float32)] * 12
-    errors, women = figures.heatmap_errors(reader, images, local)
+    errors, zeros, women = figures.heatmap_errors(reader, images, local)
+    assert len(errors) == len(zeros) == 4 and zeros == pytest.approx(errors)
     assert len(errors) == 4 and women[:2] == ["0", "1"] and (errors > 0).sum() == 2
     held = Small.of(images, local, config)
     found = _heat_figures(Silent(4, False, 128), held)
     assert found["heatmap_mse"] == pytest.approx(float((held.target[:2] ** 2).mean()) / 2)
     assert found["heatmap_mse"] == pytest.approx(errors.mean())
+    assert found["zero_map_mse"] == pytest.approx(found["heatmap_mse"])
 
 
 def test_of_single_views_two_views_have_no_figure_but_a_reason(monkeypatch):
@@ -355,11 +368,32 @@ def test_of_single_views_two_views_have_no_figure_but_a_reason(monkeypatch):
 
 
 def test_the_held_out_patches_are_drawn_once_and_as_many_of_each():
-    of = patches(patch_images(), SMALL)
-    where, label = figures.held_out(of.positive, of.negative)
-    again, _ = figures.held_out(of.positive, of.negative)
-    assert np.array_equal(where, again)
-    assert label.sum() * 2 == len(label) and len({tuple(w) for w in where.tolist()}) == len(where)
+    got, again = (held_out(patch_images(), SMALL) for _ in range(2))
+    assert np.array_equal(got.where, again.where) and got.names == again.names
+    assert got.label.sum() * 2 == len(got.label) and len(set(got.names)) == len(got.names)
+    assert [lesion is not None for lesion in got.findings] == got.label.tolist()
+
+
+def test_the_same_places_are_held_out_at_every_magnification_away_from_all_findings():
+    images = patch_images()
+    fine = Images(
+        [np.kron(a, np.ones((2, 2), np.float32)) for a in images.arrays],
+        [[lesion(219.5, 159.5, radius=40)] for _ in images.arrays],
+        images.records,
+    )
+    # Pixels of half the size: two of theirs lie where one of the source's does.
+    fine.frames = [
+        Frame(a.shape, images.arrays[0].shape, (-0.25, -0.25), (0.5, 0.5)) for a in fine.arrays
+    ]
+    twice = SMALL.model_copy(update={"patch": 32})
+    half = SMALL.model_copy(update={"spacing_mm": 0.2, "patch": 64})
+    coarse, other = held_out(images, twice), held_out(fine, half)
+    assert coarse.names == other.names and coarse.label.sum() == 12
+    middles = (coarse.where[:, 1:] + 0.5) * 2 - 0.5
+    assert np.abs(other.where[:, 1:] - middles).max() <= 2
+    for _, row, col in coarse.where[~coarse.label].tolist():
+        r, c = np.mgrid[row - 23 : row + 23, col - 23 : col + 23]  # 18.4 mm
+        assert (np.hypot(r - 109.5, c - 79.5) > 20).all()
 
 
 def test_inside_is_where_breast_is():

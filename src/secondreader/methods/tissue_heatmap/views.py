@@ -150,6 +150,8 @@ class Pairs:
         (n, 3) int: where the other view shows the same finding, by its id; -1 where it does not.
     hidden
         (n,) bool: annotated here, and seen in the other view only.
+    names
+        (n,): the findings' ids.
     negative
         Of images that have another view.
     other
@@ -162,6 +164,7 @@ class Pairs:
     positive: np.ndarray
     by_ids: np.ndarray
     hidden: np.ndarray
+    names: tuple[str, ...]
     negative: Positions
     other: np.ndarray
     columns: tuple[np.ndarray, ...]
@@ -231,20 +234,20 @@ def pairs(
             wide = local[number].shape[1]
             places = partners(wide, here, there, local[second], breast[second], config)
         columns.append(places)
-    where, by_ids, hidden = _findings(images, other, config)
+    where, by_ids, hidden, ids = _findings(images, other, config)
     paired = [
         of for n in np.flatnonzero(other != _NONE).tolist() for of in own.negative.of_image(n)
     ]
     negative = of_where(own.negative.at(np.array(paired, np.int64)))
-    return Pairs(images, where, by_ids, hidden, negative, other, tuple(columns))
+    return Pairs(images, where, by_ids, hidden, ids, negative, other, tuple(columns))
 
 
 def _findings(
     images: Prepared, other: np.ndarray, config: Config
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return `Pairs.positive`, `by_ids` and `hidden`."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Return `Pairs.positive`, `by_ids`, `hidden` and `names`."""
     known = [centres(images, number, config) for number in range(len(images))]
-    where, exact, hidden = [], [], []
+    where, exact, hidden, ids = [], [], [], []
     for number, second in enumerate(other.tolist()):
         if second == _NONE:
             continue
@@ -255,9 +258,11 @@ def _findings(
             where.append((number, row, col))
             exact.append((second, *there[:2]) if there and there[2] else (_NONE,) * 3)
             hidden.append(not seen)
+            ids.append(name)
     shape = (-1, 3)
     return (
         np.array(where, np.int64).reshape(shape),
         np.array(exact, np.int64).reshape(shape),
         np.array(hidden, bool),
+        tuple(ids),
     )
