@@ -231,10 +231,10 @@ class _Measured:
                     on_note=say,
                 )
             )
-        # A folder a model: what was read for another row is not read again.
+        # A folder a model: what was read for another row is not read again, unless by another model.
         readings = [self._folder(rival, recipe) / "readings.jsonl" for rival in rivals]
         for rival, file in zip(rivals, readings, strict=True):
-            if not file.is_file():
+            if not _read_by(rival, file):
                 self._evaluated([rival], recipe, ())
         return self._evaluated(read, recipe, readings, groups)
 
@@ -274,6 +274,18 @@ class _Measured:
 
     def _folder(self, model: Path | str, recipe: Recipe) -> Path:
         return self.out / "evaluations" / self._name(model, recipe)
+
+
+def _read_by(model: Path | str, file: Path) -> bool:
+    """Return whether there are readings, and by the model as it is now: it may have been trained again."""
+    from secondreader import report
+    from secondreader.reading import load_models
+
+    if not file.is_file():
+        return False
+    with file.open("rb") as lines:
+        header = report.parse_header(lines.readline())
+    return [own.sha256 for own in header.models] == [load_models([str(model)])[0].sha256]
 
 
 class _Trained:
