@@ -12,7 +12,7 @@ from secondreader.domain import SecondReaderError
 from secondreader.evaluation.figures import Comparison, Figure, Metrics
 from secondreader.studies import show, spent, study
 from secondreader.studies.run import Data, _identity, chosen, reproduce, stored
-from secondreader.studies.study import Cell, Measure
+from secondreader.studies.study import Cell, Measure, Row, Study, Table
 
 ALL = ("anomaly_cascade", "patch_to_image", "panel", "mined_cnn", "spot_filter")
 DATA = Data(("inbreast",), "sha256:1")
@@ -209,7 +209,7 @@ def test_a_figure_of_positions_is_stored_with_how_many_there_were(tmp_path):
         5298,
         18_000_000,
     )
-    assert "positives" not in cells["calcifications found at 1 false alarm"]
+    assert "positives" not in cells["clusters found at 1 false alarm an image, all images"]
 
 
 def test_figures_that_came_without_their_models_are_kept_unless_a_new_row_needs_the_model(tmp_path):
@@ -301,6 +301,19 @@ def test_a_claim_holds_only_if_the_whole_interval_does(low, high, told):
     assert show.verdict(cell, {"value": 0.9, "low": low, "high": high}) == told
 
 
+def test_a_count_is_a_whole_number_and_patches_are_shown_with_how_many_there_were():
+    cell = Cell("", measure=Measure("auc", "patch"), note="ours")
+    one = Study(
+        "s", "p", {}, (), (Table("t", "c", ("Model",), ("n",), (Row("r", ("x",), {"n": cell}),)),)
+    )
+    count = {"value": 128.0, "low": 128.0, "high": 128.0, "method": "count"}
+    area = {"value": 0.9, "low": 0.8, "high": 1.0, "positives": 7, "negatives": 11}
+    assert "| 128 |" in show.beside(one, "t", {"r": {"cells": {"n": count}}})
+    assert "| 0.900 [0.800, 1.000], 7 / 11 |" in show.beside(
+        one, "t", {"r": {"cells": {"n": area}}}
+    )
+
+
 def test_a_number_without_an_interval_is_never_shown():
     cell = Cell("0.85", measure=Measure("auc"))
     told = show.verdict(cell, {"value": 0.9, "low": None, "high": None, "note": "one class only"})
@@ -315,10 +328,10 @@ def test_a_difference_is_found_whichever_way_round_it_was_compared(tmp_path):
     alone = replace(c, a="cnn", b="first", value=0.3, low=0.2, high=0.4)
     lab = Lab()
     lab.evaluate = lambda recipe, models, groups: metrics(
-        (), (c, ge, alone), ("cnn", "cascade", "first")
+        (), (c, ge, alone), ("cnn", "cascade", "first", "cnn-random")
     )
     rows = chosen(mordang, "comparison", "mandatory")
-    assert [row.key for row in rows] == ["cascade", "first", "cnn"]
+    assert [row.key for row in rows] == ["cascade", "first", "cnn-random", "cnn"]
     go(tmp_path, mordang, rows, lab, data=Data(("phantom",), "p"))
     shown = show.beside(mordang, "comparison", stored(tmp_path / "figures", mordang), built=ALL)
     rises = "| both networks | {}, 0 to 0.1: above {} | {} | {} | "

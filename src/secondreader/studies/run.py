@@ -23,6 +23,7 @@ from secondreader.studies.study import Cell, Measure, Recipe, Row, Study
 __all__ = ["SCHEMA", "Data", "Evaluate", "Outcome", "Train", "chosen", "reproduce", "stored"]
 
 SCHEMA = "secondreader.study-row/1"
+_COUNTED = ("position", "patch")  # levels that are stored with how many there were
 
 
 class Train(Protocol):
@@ -172,9 +173,9 @@ def reproduce(
             models[row.key] = home / "model" if recipe.trains else _untrained(recipe, models)
             yield Outcome(row.key, "stored")
             continue
-        # Subgroups take minutes, and few tables have any; positions have theirs in any case.
+        # Subgroups take minutes, and few tables have any; positions and patches have theirs in any case.
         groups = any(
-            c.measure is not None and c.measure.group and c.measure.level != "position"
+            c.measure is not None and c.measure.group and c.measure.level not in _COUNTED
             for c in row.cells.values()
         )
         identity = _identity(recipe, data)
@@ -304,7 +305,7 @@ def _cell(cell: Cell, recipe: Recipe, metrics: Metrics) -> dict[str, Any]:
         same = f.reader == reader and fnmatchcase(f.name, wanted.figure) and _grouped(f, wanted)
         placed = wanted.level in ("", f.level) and wanted.hit_rule in ("", f.hit_rule)
         if same and placed:
-            told = ("positives", "negatives") if f.level == "position" else ()
+            told = ("positives", "negatives") if f.level in _COUNTED else ()
             return {k: getattr(f, k) for k in ("value", "low", "high", "method", "note", *told)}
     return {"note": f"no figure {wanted.figure}"}
 

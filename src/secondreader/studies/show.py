@@ -140,10 +140,16 @@ def _row(
 
 
 def _measured(cell: Cell, own: Mapping[str, Any] | None) -> str:
-    """Return a figure in the paper's unit, a difference with its p; nothing without an interval."""
+    """Return a figure in the paper's unit, a difference with its p; nothing without an interval.
+
+    A count is a whole number; what was counted is said with how many there were, with and without.
+    """
     if not own or own.get("low") is None:
         return "–"
+    if own.get("method") == "count":
+        return f"{own['value']:.0f}"
     factor, digits = (100, 2) if cell.percent else (1, 3)
     value, low, high = (f"{factor * own[k]:.{digits}f}" for k in ("value", "low", "high"))
     p = "" if own.get("p") is None else f", p = {own['p']:.2g}"
-    return f"{value} [{low}, {high}]{p}"
+    many = f", {own['positives']} / {own['negatives']}" if "positives" in own else ""
+    return f"{value} [{low}, {high}]{p}{many}"
