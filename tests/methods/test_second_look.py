@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from secondreader import geometry
 from secondreader.domain import (
     Circle,
+    Detection,
     Frame,
+    ImageRecord,
     ImageSource,
     Kind,
     Lesion,
@@ -28,7 +30,12 @@ from secondreader.methods.second_look.data import (
     moved,
     prepare,
 )
-from secondreader.methods.second_look.figures import called, class_figures, own_kinds
+from secondreader.methods.second_look.figures import (
+    called,
+    class_figures,
+    malignant_lesions,
+    own_kinds,
+)
 from secondreader.methods.second_look.flow import Flow, flow_loss
 from secondreader.methods.second_look.gan import (
     NOISE,
@@ -566,6 +573,26 @@ def test_the_area_of_own_kinds_is_by_image_and_exact():
     assert (got[0].positives, got[0].negatives, got[0].patients) == (20, 20, 40)
 
 
+def test_of_malignant_lesions_the_recall_leaves_benign_ones_out():
+    # One woman with a cancer that is found and a benign lesion that is not, one with a benign lesion
+    # that is found, and another whose cancer is missed: 1 of 2 cancers, without a false alarm.
+    both = [lesion(50, 50, 9), lesion(150, 50, 9, Pathology.BENIGN)]
+    truth = [both, [lesion(50, 50, 9, Pathology.BENIGN)], [lesion(50, 50, 9)]]
+    at = Detection(Kind.SUSPICIOUS_REGION, Circle(50, 50, 5), 0.7)
+    records = [
+        ImageRecord("x", f"{i}.png", f"w{i}", f"e{i}", malignant=i != 1, lesions=tuple(own))
+        for i, own in enumerate(truth)
+    ]
+    got = malignant_lesions(
+        records, [[at], [at], []], Kind.SUSPICIOUS_REGION, reader="x", resamples=100, seed=0
+    )
+    values = {f.name: f for f in got}
+    assert values["malignant_recall_at_1_fp_on_all"].value == pytest.approx(1 / 2)
+    assert values["malignant_average_precision"].value == pytest.approx(1 / 2)
+    assert {(f.level, f.hit_rule) for f in got} == {("region", "centre_in_region")}
+    assert all(f.note.startswith("benign lesions are ignored") for f in got)
+
+
 def test_an_image_of_which_little_is_sure_does_not_score_nothing():
     torch.manual_seed(0)
     network = mask_rcnn(SMALL)
@@ -622,6 +649,20 @@ def test_a_malignant_regions_mask_comes_back_in_source_pixels():
     assert geometry.area(found.region) == pytest.approx(1600, rel=0.25)
     at = np.argwhere(reading.heatmap.values > 0.5).mean(0)
     assert geometry.to_source(reading.heatmap.frame, at) == pytest.approx((299.5, 119.5), abs=14)
+
+
+def test_figures_are_of_the_regions_that_a_reading_reports():
+    pixels = breast()
+    pixels[280:320, 100:140] = 1.0
+    prepared, frame = prepare(mammogram(pixels), SMALL)
+    own = Images([prepared], [[]])
+    own.frames = (frame,)
+    reader = SecondLook(SMALL, Finds())
+    _, (strongest,), ((found,),) = reader._in_all(own, windows(own, SMALL, reading=True))
+    assert strongest.tolist() == pytest.approx([0, 0.7, 0.9, 0])
+    (told,) = reader.read(mammogram(pixels)).detections
+    assert (found.kind, found.score) == (told.kind, told.score)
+    assert geometry.iou(found.region, told.region) == 1
 
 
 class Bright(torch.nn.Module):

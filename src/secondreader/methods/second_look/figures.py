@@ -18,14 +18,20 @@ from dataclasses import replace
 
 import numpy as np
 
-from secondreader.domain import SecondReaderError
+from secondreader.domain import Detection, ImageRecord, Kind, SecondReaderError
 from secondreader.evaluation.bootstrap import estimate, replicates
 from secondreader.evaluation.classification import score_figures
+from secondreader.evaluation.detection import detection_figures
 from secondreader.evaluation.figures import Curve, Figure, figure, without_value
+from secondreader.evaluation.froc import find
+from secondreader.evaluation.matching import hit_rule
+from secondreader.evaluation.scored import ScoredImage
 from secondreader.evaluation.units import positions
 from secondreader.methods.second_look.network import CLASSES
 
-__all__ = ["called", "class_figures", "class_replicates", "own_kinds", "patch_figures"]
+__all__ = [
+    "called", "class_figures", "class_replicates", "malignant_lesions", "own_kinds", "patch_figures",
+]  # fmt: skip
 
 # Images whose cancers are hidden in them are of unknown class, and windows with a hidden lesion left out.
 _RULE = "visible"
@@ -144,6 +150,55 @@ def own_kinds(
         units, resamples=resamples, seed=seed, curves=False, reader=reader, label_rule=_RULE
     )
     return [replace(f, name="auc_own_kinds", level="image") for f in got if f.name == "auc"]
+
+
+def malignant_lesions(
+    records: Sequence[ImageRecord],
+    found: Sequence[Sequence[Detection]],
+    kind: Kind,
+    *,
+    reader: str,
+    resamples: int,
+    seed: int,
+) -> list[Figure]:
+    """Return recalls of malignant lesions alone, ``malignant_recall_at_1_fp_on_all`` and the others.
+
+    Benign lesions are ignored: neither misses nor false alarms. Other recalls count them as lesions,
+    though what is ranked is how malignant a region is.
+
+    Parameters
+    ----------
+    records
+        The images.
+    found
+        What is reported of each, in source pixels.
+    kind
+        What is reported: clusters are judged by their rule, all else by ``centre_in_region``.
+    reader, resamples, seed
+        As in `class_figures`.
+    """
+    rule = "cluster" if kind is Kind.CALCIFICATION_CLUSTER else "centre_in_region"
+    images = [
+        ScoredImage(
+            f"{r.dataset}/{r.path}", f"{r.dataset}/{r.patient_id}", f"{r.dataset}/{r.exam_id}",
+            r.laterality, r.view, r.spacing_mm, r.malignant, r.lesions,
+            score=max((d.score for d in own), default=0.0), detections=tuple(own),
+        )
+        for r, own in zip(records, found, strict=True)
+    ]  # fmt: skip
+    known = {"reader": reader, "hit_rule": rule}
+    try:
+        got, _ = detection_figures(
+            find(images, hit_rule(rule, benign="ignored")), level="region", curves=False,
+            resamples=resamples, seed=seed, **known,
+        )  # fmt: skip
+    except SecondReaderError as error:  # such as without millimetres
+        got = without_value(["recall_at_1_fp_on_all"], str(error), level="region", **known)
+    return [
+        replace(f, name=f"malignant_{f.name}",
+                note="; ".join(w for w in ("benign lesions are ignored", f.note) if w))
+        for f in got
+    ]  # fmt: skip
 
 
 def called(scores: np.ndarray) -> np.ndarray:

@@ -34,6 +34,7 @@ from secondreader.methods.second_look.data import image_classes, prepare, ready
 from secondreader.methods.second_look.figures import (
     called,
     class_figures,
+    malignant_lesions,
     own_kinds,
     patch_figures,
 )
@@ -89,7 +90,7 @@ class SecondLook:
             calls = [self._shrunk(np.asarray(own.pixels(i))) for i in range(len(own))]
         else:
             known = windows(own, self.config, reading=True)
-            scores, calls = self._in_all(own, known)
+            scores, calls, found = self._in_all(own, known)
             figures, curves = patch_figures(
                 scores, known.label, [women[i] for i in known.where[:, 0]],
                 reader=reader, resamples=resamples, seed=seed,
@@ -102,6 +103,9 @@ class SecondLook:
             figures += own_kinds(
                 of[:, 1], truth[told] == 1, whose, reader=reader, resamples=resamples, seed=seed
             )
+            figures += malignant_lesions(
+                own.records, found, self.kind, reader=reader, resamples=resamples, seed=seed
+            )
         else:
             figures += class_figures(
                 of, truth[told], whose,
@@ -109,18 +113,22 @@ class SecondLook:
             )  # fmt: skip
         return figures, curves
 
-    def _in_all(self, own: Prepared, known: Windows) -> tuple[np.ndarray, list[np.ndarray]]:
+    def _in_all(
+        self, own: Prepared, known: Windows
+    ) -> tuple[np.ndarray, list[np.ndarray], list[tuple[Detection, ...]]]:
         """Return the answers for windows of known class (n, 4), and what each image is called (4,).
 
-        The region detector gives an image its strongest region of each class.
+        The region detector gives an image its strongest region of each class, and of each image what
+        it reports.
         """
-        found, calls = [np.zeros((0, len(CLASSES)))], []
+        answers, calls, found = [np.zeros((0, len(CLASSES)))], [], []
         for index in range(len(own)):
             pixels = np.asarray(own.pixels(index))
             at = known.where[known.where[:, 0] == index, 1:]
             if self.config.trains == "regions":
                 got = self._detected(pixels)
-                found.append(self._in_windows(got, at))
+                answers.append(self._in_windows(got, at))
+                found.append(self._placed(*self._malignant(got, pixels.shape), own.frames[index]))
                 strongest = np.zeros(len(CLASSES))
                 np.maximum.at(strongest, got["labels"], got["scores"])
                 calls.append(strongest)
@@ -128,9 +136,9 @@ class SecondLook:
             every = window_places(pixels, self.config)
             scores = self.classes(pixels, every)
             place = {tuple(p): n for n, p in enumerate(every.tolist())}
-            found.append(scores[[place[tuple(p)] for p in at.tolist()]])
+            answers.append(scores[[place[tuple(p)] for p in at.tolist()]])
             calls.append(called(scores))
-        return np.concatenate(found), calls
+        return np.concatenate(answers), calls, found
 
     def _detected(self, prepared: np.ndarray) -> dict[str, np.ndarray]:
         """Return the boxes, labels, scores and masks that the detector finds in an image."""
@@ -166,25 +174,39 @@ class SecondLook:
         return np.asarray(torch.softmax(self.network(image).float(), 1)[0].numpy())
 
     def _regions(self, mammogram: Mammogram, prepared: np.ndarray, frame: Frame) -> ImageReading:
-        got = self._detected(prepared)
-        malignant = got["labels"] == 1
-        scores = got["scores"].astype(np.float64)[malignant]
+        scores, inside = self._malignant(self._detected(prepared), prepared.shape)
         shape = prepared.shape
         heat = np.zeros((-(-shape[0] // _SHOWN), -(-shape[1] // _SHOWN)), np.float32)
+        for mask, score in zip(inside, scores, strict=True):
+            rows, cols = np.nonzero(mask)
+            np.maximum.at(heat, (rows // _SHOWN, cols // _SHOWN), np.float32(score))
+        found = self._placed(scores, inside, frame)
+        grid = geometry.resample(frame, (heat.shape[0], heat.shape[1]), (_SHOWN, _SHOWN))
+        score = float(scores.max()) if len(scores) else 0.0
+        return ImageReading(mammogram.source, score, None, found, Heatmap(heat, grid))
+
+    def _malignant(
+        self, got: Mapping[str, np.ndarray], shape: tuple[int, ...]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return scores (n,) float64 and masks (n, *shape) bool of the malignant regions."""
+        own = got["labels"] == 1
+        masks = got["masks"][own, 0, : shape[0], : shape[1]] >= _MARKED
+        return got["scores"].astype(np.float64)[own], masks
+
+    def _placed(
+        self, scores: np.ndarray, inside: np.ndarray, frame: Frame
+    ) -> tuple[Detection, ...]:
+        """Return the regions that have any pixel, in source pixels."""
         found = []
-        for mask, score in zip(got["masks"][malignant, 0], scores, strict=True):
-            inside = mask[: shape[0], : shape[1]]
-            rows, cols = np.nonzero(inside >= _MARKED)
+        for mask, score in zip(inside, scores, strict=True):
+            rows, cols = np.nonzero(mask)
             if not len(rows):
                 continue
             top, left = int(rows.min()), int(cols.min())
-            crop = inside[top : rows.max() + 1, left : cols.max() + 1] >= _MARKED
+            crop = mask[top : rows.max() + 1, left : cols.max() + 1]
             region = geometry.move(Mask(crop, top, left), frame, to="source")
             found.append(Detection(self.kind, region, float(score)))
-            np.maximum.at(heat, (rows // _SHOWN, cols // _SHOWN), np.float32(score))
-        grid = geometry.resample(frame, (heat.shape[0], heat.shape[1]), (_SHOWN, _SHOWN))
-        score = float(scores.max()) if len(scores) else 0.0
-        return ImageReading(mammogram.source, score, None, tuple(found), Heatmap(heat, grid))
+        return tuple(found)
 
     @torch.inference_mode()
     def classes(self, prepared: np.ndarray, places: np.ndarray) -> np.ndarray:
