@@ -141,6 +141,74 @@ def test_small_networks_keep_the_papers_tops_and_what_must_be_run_is_there():
     assert all(row.recipe.data == ("phantom-2",) for row in small.table("table4").rows)
 
 
+def test_the_ensemble_is_chosen_among_all_convolutional_networks_on_both_patch_classifiers():
+    small = study("shen2019-small")
+    ensemble = small.row("ours-ensemble-chosen")
+    members = [small.row(key) for key in ensemble.recipe.members]
+    told = [row.recipe.settings["architecture"] for row in members]
+    assert ensemble.recipe.settings["most"] == "4" and len(told) > 4
+    assert not any("heatmap" in text for text in told)
+    assert {text.split(" + ")[0] for text in told} == {"resnet_small", "vgg_small_bn"}
+    assert all(row.mandatory for row in (ensemble, *members, small.row("text-ensemble-ddsm")))
+
+
+def test_averaging_is_claimed_apart_from_flips():
+    for name in ("shen2019", "shen2019-small"):
+        row = study(name).row("claim-averaging")
+        measure = row.cells["Difference in AUC"].measure
+        assert (measure.reader, measure.minus) == ("rival", "flips")
+        assert study(name).row(row.recipe.against).recipe.settings["flips"] == "true"
+        assert row.mandatory and row.recipe.members == ()
+
+
+def test_nothing_is_read_for_a_claim_that_its_rows_have_not_read():
+    """Readings are kept by who reads together: of the row as it was measured, of the rival alone."""
+    for name in ("shen2019", "shen2019-small"):
+        of, read = study(name), set()
+        for row in (row for table in of.tables for row in table.rows if row.recipe is not None):
+            own = row.recipe
+            key = row.key if own.trains else own.start
+            wanted = {(key, own.data, own.readers[1:])} | {(r, own.data, ()) for r in own.rivals}
+            if row.key.startswith("claim-"):
+                assert wanted <= read, row.key
+            read |= wanted
+
+
+def test_rows_are_read_with_flips_where_the_paper_gives_such_a_number():
+    for name in ("shen2019", "shen2019-small"):
+        for row in (*study(name).table("table2").rows, *study(name).table("table3").rows):
+            given = row.cells["A-AUC"].value is not None
+            assert row.recipe.readers == (("plain", "flips") if given else ("plain",)), row.key
+            assert (row.cells["A-AUC"].measure is not None) == given
+
+
+def test_the_rows_of_figure_2_must_be_run_and_are_validated_often():
+    small = study("shen2019-small")
+    for key, top in (("table3-512x3", "512x3 + 512x3"), ("table3-512x1", "512x1 + 512x1")):
+        row = small.row(key)
+        assert row.mandatory and row.recipe.settings["architecture"].endswith(top)
+        assert row.recipe.settings["whole.validate_every"] == "25"
+    assert "whole.validate_every" not in small.row("table3-256-128").recipe.settings
+
+
+def test_no_woman_beyond_those_tuned_on_chooses_a_step_of_the_small_transfer_curve():
+    for row in study("shen2019-small").table("table4").rows:
+        if row.recipe.settings.get("trains") == "tune":
+            assert int(row.recipe.settings["tune.validate_every"]) >= 1_000_000
+    assert study("shen2019-small").row("table4-72-resnet-vgg").words[0] == "All"
+    assert study("shen2019").row("table4-72-resnet-vgg").words[0] == "72 (All)"
+
+
+def test_rows_of_other_seeds_begin_with_patches_of_their_seed_and_only_run_when_asked_for():
+    rows = study("shen2019-small").table("seeds").rows
+    for row in rows:
+        assert not row.mandatory
+        seed = row.words[0]
+        assert all(key.startswith(f"seed-{seed}-") for key in row.recipe.needs()), row.key
+        assert not row.recipe.trains or row.recipe.settings["seed"] == seed
+    assert sum(row.key.startswith("claim") for row in rows) == 6
+
+
 def test_a_study_by_another_preset_keeps_what_it_trains():
     tuned = study("shen2019").row("table4-20-resnet-vgg").recipe
     assert tuned.choices == ("inbreast.birads=shen",)  # INbreast says nothing of cancer otherwise
@@ -177,7 +245,7 @@ def test_thatte_trains_what_is_added_three_times_each_from_one_generator():
 
 
 def test_mordang_claims_a_difference_for_each_maker_and_prints_no_number():
-    for table, rows in (("comparison", 3), ("scale", 3)):
+    for table, rows in (("comparison", 4), ("scale", 3)):
         *others, both = study("mordang2016").table(table).rows
         assert len(others) == rows - 1
         claims = {k: c for k, c in both.cells.items() if c.above is not None}
@@ -187,6 +255,33 @@ def test_mordang_claims_a_difference_for_each_maker_and_prints_no_number():
         for row in (*others, both):
             assert all(c.value is None and c.measure is not None for c in row.cells.values())
             assert row.recipe.positions
+
+
+def test_mordang_measures_what_mining_does_apart_from_what_more_training_does():
+    mordang = study("mordang2016")
+    random, both = mordang.row("cnn-random").recipe, mordang.row("cnn").recipe
+    assert random.settings == {"second_learns": "random"} and both.settings == {}
+    assert "cnn-random" in both.against
+    measured = {
+        c.measure.figure
+        for c in mordang.row("cnn").cells.values()
+        if c.measure.minus == "cnn-random"
+    }
+    assert {"auc", "mean_sensitivity_log_fpf_1e-6_0.1", "recall_at_1_fp_on_all"} <= measured
+
+
+def test_mordang_s_own_claims_of_detections_are_one_to_one_on_all_images_and_on_those_without():
+    cells = study("mordang2016").row("cnn").cells
+    found = {c.measure for k, c in cells.items() if k.startswith("calcifications")}
+    assert {m.hit_rule for m in found} == {"one_to_one"}
+    assert {m.figure.rpartition("_")[2] for m in found} == {"all", "normal"}
+    # Readers are not compared on images without a lesion.
+    assert not any(m.minus and m.figure.endswith("normal") for m in found)
+
+
+def test_mordang_fits_operating_points_only_to_what_is_read_as_a_product():
+    rows = [r for t in study("mordang2016").tables for r in t.rows if r.recipe]
+    assert {r.key for r in rows if r.recipe.fitted} == {"cnn", "film-cnn", "film-cascade"}
 
 
 def test_unknown_studies_tables_and_rows_are_refused():

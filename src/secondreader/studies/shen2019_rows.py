@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from secondreader.studies.study import Cell, Cost, Measure, Recipe, Row, Table
 
-__all__ = ["AUCS", "NAMES", "PAIRS", "PAPER", "SMALL", "Scale", "claim", "image_tables", "panel",
+__all__ = ["AUCS", "FIGURE2", "NAMES", "PAIRS", "PAPER", "SMALL", "Scale", "claim", "image_tables", "panel",
            "patch_key", "patch_table", "transfer_rows"]  # fmt: skip
 
 _ALL = "[512-512-1024]x2"
@@ -16,6 +16,8 @@ NAMES = ("resnet-resnet", "resnet-vgg", "vgg-vgg", "vgg-resnet")
 """The paper's four best models: patch classifier and top."""
 PAIRS = ("table2-512-1024x2", "table2-256-128", "table3-256-128", "table3-512-1024x2")
 """Their rows."""
+FIGURE2 = ("table3-512x3", "table3-512x1")
+"""The rows whose losses figure 2 shows: the one over-fits, the other does not."""
 SIZES = (
     ("20", "79", "0.92 0.88 0.87 0.89"),
     ("30", "117", "0.93 0.94 0.93 0.90"),
@@ -80,7 +82,7 @@ PAPER = Scale(
     {"resnet": "resnet50", "vgg": "vgg16"}, "paper",
     ("cbis_ddsm", "patient-85-15"), ("inbreast", "patient-70-30"), "imagenet",
     ("table1-resnet50-imagenet-s1", "table1-resnet50-imagenet-s10", "table2-s1", "table2-512-2048x1",
-     "table2-512-1024x2", "table2-256-128", "table2-heatmap-512-1024x2", "table2-fc-5x5",
+     "table2-512-1024x2", "table2-256-128", "table2-heatmap-512-1024x2", "table2-fc-5x5", *FIGURE2,
      *(f"table4-{size}-resnet-vgg" for size, _, _ in SIZES), "text-two-step", "text-ensemble-ddsm"),
     Cost(1, "estimated, one data-centre GPU"), Cost(2, "estimated, after its patches"),
     Cost(0.5, "estimated, after its DDSM model"),
@@ -88,15 +90,21 @@ PAPER = Scale(
 SMALL = Scale(
     {"resnet": "resnet_small", "vgg": "vgg_small_bn"}, "cpu",
     ("phantom", "official"), ("phantom-2", "official"), "none",
-    ("table1-resnet_small-random-s1", "table1-resnet_small-random-s10", "table2-s1",
-     "table2-512-2048x1", "table2-512-1024x2", "table2-256-128", "table2-heatmap-512-1024x2",
-     "table2-fc-5x5", "table4-0-resnet-vgg", *(f"table4-{size}-resnet-vgg" for size, _, _ in SIZES),
-     "text-two-step", "ours-ensemble-chosen"),
-    Cost(0, "patches", 10), Cost(0, "whole images, after its patches", 15),
-    Cost(0, "fine-tuning", 5),
+    ("table1-resnet_small-random-s1", "table1-resnet_small-random-s10",
+     "table1-vgg_small_bn-random-s10", "table2-s1", "table2-512-2048x1", "table2-512-1024x2",
+     "table2-256-128", "table2-heatmap-512-1024x2", "table2-fc-5x5", "table3-256-128",
+     "table3-512-1024x2", *FIGURE2, "table4-0-resnet-vgg",
+     *(f"table4-{size}-resnet-vgg" for size, _, _ in SIZES), "text-two-step", "ours-ensemble-chosen",
+     "text-ensemble-ddsm"),
+    Cost(0, "estimated, patches", 4), Cost(0, "estimated, whole images after its patches", 6),
+    Cost(0, "estimated, fine-tuning", 4),
 )  # fmt: skip
 
 
+_OFTEN = {"whole.validate_every": "25"}
+"""Of figure 2's rows: so that losses are curves. Other rows are validated every 100 steps."""
+_ONCE = {"tune.validate_every": "1000000"}
+"""Validated at the last step only: no woman beyond those tuned on chooses a step."""
 _S1_STEPS = {
     "last.steps": "360", "upper.steps": "1200", "every.steps": "22440", "scratch.steps": "24000",
     **{f"{stage}.validate_every": "120" for stage in ("last", "upper", "every", "scratch")},
@@ -161,14 +169,17 @@ def _image_row(
     auc, augmented, epochs = numbers.split()
     settings = {"architecture": f"{scale.networks[network]} + {top}",
                 "patch_set": patches.lower(), "trains": "top"}  # fmt: skip
+    if scale is SMALL and key in FIGURE2:
+        settings |= _OFTEN
+    given = augmented != "NA"
     recipe = scale.recipe(
-        settings, _start(scale, network, patches), readers=("plain", "flips"),
+        settings, _start(scale, network, patches), readers=("plain", "flips") if given else ("plain",),
         fitted=key == PAIRS[1],  # one model with operating points and probabilities
     )  # fmt: skip
     cells = {
         "AUC": Cell(auc, measure=Measure("auc", "image")),
-        "A-AUC": Cell(augmented, measure=Measure("auc", "image", reader="flips"),
-                      note="not given" if augmented == "NA" else ""),
+        "A-AUC": Cell(augmented, note="" if given else "not given",
+                      measure=Measure("auc", "image", reader="flips") if given else None),
         "#Epochs": _epochs(epochs),
         "AUC by breast": Cell("", measure=Measure("auc", "breast"), note=_OURS),
         "AUC by exam": Cell("", measure=Measure("auc", "exam"), note=_OURS),
@@ -246,16 +257,24 @@ def transfer_rows(scale: Scale) -> tuple[Row, ...]:
 def _tuned(scale: Scale, patients: str, images: str, name: str, start: str, auc: str) -> Row:
     network, top = name.split("-")
     settings = {"trains": "tune", "architecture": f"{scale.networks[network]} + {_TOPS[top]}"}
-    if patients != "72":
+    if scale is SMALL:
+        settings |= _ONCE
+    words = patients
+    if patients == "72":
+        words = "All" if scale is SMALL else "72 (All)"
+    else:
         settings["patients"] = patients
     key = f"table4-{patients}-{name}"
+    # Validation and calibration women are taken from the paper's 72, which leaves 52.
+    note = "here of the 52 women that are left to train on" if int(patients) > 52 else ""
     return Row(
         key,
-        (patients + (" (All)" if patients == "72" else ""), images, name),
+        (words, images, name),
         {"AUC": Cell(auc, measure=Measure("auc", "image"))},
         scale.recipe(settings, start, then=True),
         mandatory=key in scale.mandatory,
         cost=scale.tune,
+        note=note if scale is PAPER else "",
     )
 
 
