@@ -1,28 +1,42 @@
 """One model a fold, and their readings of the test parts measured together.
 
 python benchmarks/folds.py METHOD --data mini_mias=ROOT --split mini_mias-5fold --folds 5 --work FOLDER \
-    --way "from scratch|KEY=VALUE ..." --way "from phantoms|KEY=VALUE ...|RUN" -o FILE.json
+    --way "from scratch|KEY=VALUE ..." --way "from phantoms|KEY=VALUE ...|RUN" [--kinds mass] -o FILE.json
 
 A small data set's test part says little; the test parts of all folds are the whole set, each image
 read by the model that never saw its woman. Each --way is WORDS|SETTINGS[|INIT]: settings of the method
 beside --preset, and where its weights begin. Areas by image and by breast, recall of lesions by one
 rule, intervals over women, and paired differences of the ways. Goes on where it was stopped.
+
+Scores of a fold's model need not be another's: the area is given twice, of all folds' scores as they
+are, and as the mean of the folds' own areas, of those that have cancers, women drawn again within each
+fold. Recalls are of scores as they are. --kinds says what lesions the models look for: others count
+neither as cancers nor as lesions (`subgroups.of_kinds`). Areas by patch are left out: no reading tells
+them. A validation part of a few cancers chooses nothing: let `validate_every` be `steps`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from secondreader import __version__, pipeline, scoring
-from secondreader.domain import Part
-from secondreader.evaluation.bootstrap import RESAMPLES
+from secondreader.domain import Kind, Part, SecondReaderError
+from secondreader.evaluation import subgroups
+from secondreader.evaluation.bootstrap import RESAMPLES, difference, estimate, replicates
+from secondreader.evaluation.classification import score_names, score_statistic
+from secondreader.evaluation.matching import hit_rule
 from secondreader.evaluation.measure import Settings, measure
 from secondreader.evaluation.scored import Readings
 from secondreader.evaluation.tables import number
+from secondreader.evaluation.units import units
 from secondreader.learning.hardware import Hardware
+from secondreader.reading import load_models
 from secondreader.sources import load_all
 
 SHOWN = (
@@ -43,10 +57,10 @@ def pooled(words: str, parts: list[Readings]) -> Readings:
     )
 
 
-def read(asked: argparse.Namespace, way: str) -> Readings:
-    """Train a way's model of each fold, let it read the fold's test part, and pool."""
-    words, _, rest = way.partition("|")
-    settings, _, init = rest.partition("|")
+def read(asked: argparse.Namespace, way: str) -> list[Readings]:
+    """Train a way's model of each fold, and let it read the fold's test part."""
+    words, settings, init = parted(way)
+    ruled = hit_rule(asked.rule).kinds
     parts = []
     for fold in range(asked.folds):
         split = f"{asked.split}:{fold}"
@@ -59,14 +73,82 @@ def read(asked: argparse.Namespace, way: str) -> Readings:
         chosen = scoring.choose(load_all(asked.data), split, Part.TEST)
         file = scoring.read_records(chosen, [str(model)], run / "test")
         (readings,) = scoring.scored(chosen, file)
+        if asked.kinds:
+            images = subgroups.of_kinds(readings.images, asked.kinds, ruled)
+            readings = replace(readings, images=images)
         print(f"{words}, fold {fold}: {len(readings.images)} images", flush=True)
         parts.append(readings)
-    return pooled(words, parts)
+    return parts
+
+
+def parted(way: str) -> tuple[str, str, str]:
+    """Return a way's words, its settings, and where its weights begin."""
+    words, _, rest = way.partition("|")
+    settings, _, init = rest.partition("|")
+    return words, settings, init
+
+
+def mean_area(parts: list[Readings], level: str, resamples: int) -> np.ndarray:
+    """Return replicates (1 + resamples,) of the mean of the folds' areas.
+
+    Two ways of the same folds are paired.
+    """
+    areas = []
+    for fold, readings in enumerate(parts):
+        of = units(readings.images, level, given=readings.given)
+        try:
+            got = replicates(score_statistic(of), of.n_patients, resamples=resamples, seed=fold)
+        except SecondReaderError as error:  # no cancer in it
+            print(f"{readings.reader}, fold {fold}, {level}: {error}")
+            continue
+        areas.append(got[:, score_names().index("auc")])
+    if not areas:
+        return np.full(1 + resamples, np.nan)
+    # In some draws a fold is without a cancer.
+    there = np.isfinite(areas)
+    total = np.where(there, areas, 0).sum(0)
+    return np.divide(total, there.sum(0), out=np.full(1 + resamples, np.nan), where=there.any(0))
+
+
+def command(asked: argparse.Namespace) -> str:
+    """Return the command, with a word in place of each folder."""
+    told = ["python", "benchmarks/folds.py", asked.method]
+    for data in asked.data:
+        name, _, root = data.partition("=")
+        told += ["--data", data if name == "phantom" and "/" not in root else f"{name}=ROOT"]
+    told += ["--split", asked.split, "--folds", str(asked.folds), "--rule", asked.rule]
+    told += ["--preset", asked.preset] if asked.preset else []
+    for way in asked.way:
+        words, settings, init = parted(way)
+        told += ["--way", "|".join([words, settings, *(["RUN"] if init else [])])]
+    for kind in asked.kinds or ():
+        told += ["--kinds", kind]
+    return shlex.join(
+        [*told, "--resamples", str(asked.resamples), "--work", "FOLDER", "-o", "FILE"]
+    )
+
+
+def begun(way: str) -> dict[str, str]:
+    """Return which row's model a way begins from, and the digest of it."""
+    init = parted(way)[2]
+    path = Path(init)
+    if not init or not path.exists():
+        return {"from": init or "as the preset begins"}
+    run = path.parent if path.name == "model" else path
+    return {"from": "/".join(run.parts[-2:]), "sha256": load_models([init])[0].sha256}
 
 
 def cell(value: float | None, low: float | None, high: float | None) -> str:
     """Return a figure with its interval."""
     return "–" if low is None else f"{number(value)} [{number(low)}, {number(high)}]"
+
+
+def mean_row(level: str, values: list[np.ndarray]) -> list[str]:
+    """Return a table's row of the mean of the folds' areas of each way, and differences to the first."""
+    row = [f"auc, by {level}, mean of the folds"]
+    row += [cell(e.value, e.low, e.high) for e in map(estimate, values)]
+    apart = [difference(other, values[0]) for other in values[1:]]
+    return [*row, *(cell(d.value, d.low, d.high) for d in apart)]
 
 
 def main() -> None:
@@ -79,12 +161,16 @@ def main() -> None:
     parser.add_argument("--preset")
     parser.add_argument("--way", action="append", required=True, help="WORDS|SETTINGS[|INIT]")
     parser.add_argument("--rule", default="centre_in_region")
+    parser.add_argument(
+        "--kinds", action="append", type=Kind, help="What is looked for; all if not told."
+    )
     parser.add_argument("--resamples", type=int, default=RESAMPLES)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("-o", "--out", type=Path, required=True)
     asked = parser.parse_args()
-    readers = [read(asked, way) for way in asked.way]
+    folds = [read(asked, way) for way in asked.way]
+    readers = [pooled(parted(way)[0], parts) for way, parts in zip(asked.way, folds, strict=True)]
     # One order of images for all, as pairing wants it.
     readers = [
         replace(r, images=tuple(sorted(r.images, key=lambda i: i.image_id))) for r in readers
@@ -119,11 +205,21 @@ def main() -> None:
             low, high = sorted((sign * apart.low, sign * apart.high))
             row.append(cell(sign * apart.value, low, high))
         rows.append(row)
+    rows += [
+        mean_row(level, [mean_area(parts, level, asked.resamples) for parts in folds])
+        for level in ("image", "breast")
+    ]
+    films = any(data.startswith("mini_mias=") for data in asked.data)
     told = {
-        "command": f"python benchmarks/folds.py {asked.method} ...",
-        "preset": asked.preset, "ways": [w.rpartition("|")[0] if w.count("|") > 1 else w for w in asked.way],
+        "command": command(asked),
+        "begins": {parted(way)[0]: begun(way) for way in asked.way},
         "split": metrics.split, "data": [dict(d) for d in metrics.data], "rules": dict(metrics.rules),
-        "interval": dict(metrics.interval), "table": rows,
+        "interval": dict(metrics.interval),
+        "kinds": [str(kind) for kind in asked.kinds or ()] or "all",
+        "pooled": "scores of all folds as they are, where no mean of folds is said",
+        "left out": "areas by patch",
+        **({"seen before": "films looked at in development"} if films else {}),
+        "table": rows,
     }  # fmt: skip
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     asked.out.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

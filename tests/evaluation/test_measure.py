@@ -33,6 +33,7 @@ from secondreader.evaluation import (
 )
 from secondreader.evaluation.classification import score_figures
 from secondreader.evaluation.comparisons import compare_scores
+from secondreader.evaluation.matching import hit_rule, match
 from secondreader.evaluation.ratings import read_ratings
 from secondreader.evaluation.scored import Readings, ScoredImage, fingerprint
 from secondreader.evaluation.units import positions, units
@@ -290,6 +291,32 @@ def test_size_groups_are_in_millimetres_and_points_have_none():
     assert subgroups.lesion_groups(Lesion("1", SPOT, Point(0, 0)), (0.1, 0.1)) == (
         "kind=microcalcification",
     )
+
+
+def test_of_other_kinds_than_are_looked_for_cancers_leave_an_image_unknown():
+    bad, good = Pathology.MALIGNANT, Pathology.BENIGN
+    mass = Lesion("m", Kind.MASS, Circle(50, 50, 9), pathology=bad)
+    cluster = Lesion("c", CLUSTER, Circle(50, 50, 9), pathology=bad)
+    other = Lesion("a", Kind.ASYMMETRY, Circle(90, 90, 9), pathology=bad)
+    benign = Lesion("b", Kind.MASS, Circle(50, 50, 9), pathology=good)
+    of = [(mass, cluster), (cluster,), (other, benign), (benign,), (), ()]
+    told = [True, True, True, False, False, True]
+    at = Detection(Kind.SUSPICIOUS_REGION, Circle(90, 90, 5), 0.5)
+    images = [
+        ScoredImage(
+            f"x/{i}", f"x/{i}", f"x/{i}", malignant=m, lesions=own, score=0.5, detections=(at,)
+        )
+        for i, (own, m) in enumerate(zip(of, told, strict=True))
+    ]
+    rule = hit_rule("centre_in_region")
+    got = subgroups.of_kinds(images, (Kind.MASS,), rule.kinds)
+    assert [i.label() for i in got] == [True, None, None, False, False, None]
+    # What is no mass is neither a miss nor, where it is found, a false alarm; a cluster is nothing to
+    # the rule, so that what is found there is one.
+    matched = [match(i, rule) for i in got]
+    assert [len(m.lesions) for m in matched] == [1, 0, 1, 1, 0, 0]
+    assert [len(m.false) for m in matched] == [1, 1, 0, 1, 1, 0]
+    assert subgroups.of_kinds(images, tuple(Kind), rule.kinds)[:5] == tuple(images[:5])
 
 
 def test_a_lesion_group_keeps_all_negatives_and_leaves_other_cancers_out():

@@ -13,7 +13,7 @@ from secondreader.domain import Kind, Lesion, Pathology
 from secondreader.evaluation.scored import ScoredImage
 from secondreader.geometry import diameter
 
-__all__ = ["SIZES_MM", "by_image", "by_lesion", "lesion_groups", "only"]
+__all__ = ["SIZES_MM", "by_image", "by_lesion", "lesion_groups", "of_kinds", "only"]
 
 SIZES_MM = (0.25, 0.5, 1.0, 5.0, 10.0, 20.0)
 
@@ -84,3 +84,28 @@ def only(
         )
         for i in images
     )
+
+
+def of_kinds(
+    images: Sequence[ScoredImage], kinds: Collection[Kind], ruled: Collection[Kind]
+) -> tuple[ScoredImage, ...]:
+    """Return images as a reader is to be judged that looks for lesions of some kinds alone.
+
+    Lesions of other kinds are no cancers; an image whose only cancers they are, or of whose cancer
+    nobody knows the kind, is of unknown class. To hit rules of the kinds `ruled` they are of unknown
+    kind, hence ignored.
+    """
+
+    def changed(lesion: Lesion) -> Lesion:
+        if lesion.kind is None or lesion.kind in kinds:
+            return lesion
+        return replace(lesion, kind=None if lesion.kind in ruled else lesion.kind, pathology=None)
+
+    made = []
+    for image in images:
+        lesions = tuple(changed(s) for s in image.lesions)
+        own = any(s.pathology is Pathology.MALIGNANT for s in lesions)
+        unknown = image.label() is True and not own
+        malignant = None if unknown else image.malignant
+        made.append(replace(image, malignant=malignant, lesions=lesions))
+    return tuple(made)
