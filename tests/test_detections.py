@@ -163,3 +163,18 @@ def test_a_breast_is_the_mean_of_known_views_and_an_exam_its_larger_breast():
     assert detections.breast_score([None]) is None
     assert detections.exam_score([None, 0.25, 0.5]) == 0.5
     assert detections.exam_score([]) is None
+
+
+def test_clusters_may_be_made_by_another_score_and_what_has_none_of_it_is_in_none():
+    at = np.array([[0.0, 0.0], [0.0, 10.0], [10.0, 0.0], [5.0, 5.0], [500.0, 0.0], [500.0, 9.0]])
+    scores = np.array([0.9, 0.8, 0.8, 0.5, 0.5, 0.5])
+    asked = {"least": 3, "area_mm2": 100.0, "wide_mm": 0.5}
+    plain, _ = detections.with_clusters(at, scores, (0.1, 0.1), **asked)
+    by = np.array([0.8, 0.6, 0.6, 0.0, 0.0, 0.0])
+    found, score = detections.with_clusters(at, scores, (0.1, 0.1), **asked, grouped_by=by)
+    assert score == found[0].score == pytest.approx(0.6)
+    points = [d for d in found if d.kind is Kind.MICROCALCIFICATION]
+    # Points keep their own scores, whatever clusters are made by.
+    assert points == [d for d in plain if d.kind is Kind.MICROCALCIFICATION]
+    nothing, none = detections.with_clusters(at, scores, (0.1, 0.1), **asked, grouped_by=0 * by)
+    assert list(nothing) == points and none == 0

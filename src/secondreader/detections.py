@@ -248,6 +248,7 @@ def with_clusters(
     least: int,
     area_mm2: float,
     wide_mm: float,
+    grouped_by: np.ndarray | None = None,
 ) -> tuple[tuple[Detection, ...], float]:
     """Return microcalcifications and their clusters as detections, and an image's score.
 
@@ -263,13 +264,18 @@ def with_clusters(
         Of a cluster, see `clusters`.
     wide_mm
         Diameter that a calcification is drawn with.
+    grouped_by
+        (n,), what clusters are made by in place of the scores; what has 0 is in none.
 
     Returns
     -------
     tuple of Detection, float
         Clusters, highest first, then calcifications; the score of the best cluster, 0 without one.
     """
-    groups = cluster_detections(source, scores, spacing_mm, least=least, area_mm2=area_mm2)
+    own, by = source, scores
+    if grouped_by is not None:
+        own, by = source[grouped_by > 0], grouped_by[grouped_by > 0]
+    groups = cluster_detections(own, by, spacing_mm, least=least, area_mm2=area_mm2)
     radius = wide_mm / 2 / spacing_mm[0]
     points = tuple(
         Detection(Kind.MICROCALCIFICATION, Circle(float(r), float(c), radius), float(score))
