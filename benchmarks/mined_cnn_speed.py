@@ -2,10 +2,12 @@
 
 Seconds for a view of 3328 x 4096 pixels of 0.07 mm, stage by stage, for trained runs or for networks as
 they are drawn (then with a threshold that lets one position in a hundred through); what skipping saves;
-reading all positions at once against patch by patch, in batches of 4096 and one at a time, and how far
-the two differ; a node of the cascade on 11,711 positives and a million negatives; the loader against a
-training step. Ratios within one run count, not seconds: machines are noisy. With ``--threads 1`` seconds
-are those of the processor, which other programs on the machine change little.
+reading all positions at once against patch by patch, in batches of 4096 and one at a time (what 200 times
+is said against), and how far the two differ; a node of the cascade on 11,711 positives and a million
+negatives; the loader against a training step, with ``--files N`` where the process may have so few files
+open that most images of a set must be opened anew. Ratios within one run count, not seconds: machines are
+noisy. With ``--threads 1`` seconds are those of the processor, which other programs on the machine change
+little.
 """
 
 from __future__ import annotations
@@ -23,10 +25,10 @@ from torch import nn
 
 from secondreader.domain import ImageSource, Mammogram, Part
 from secondreader.learning.configuration import resolve
-from secondreader.methods.mined_cnn.cascade import fit_node
 from secondreader.methods.mined_cnn.config import CascadeSettings, Config
 from secondreader.methods.mined_cnn.data import augmented, data
 from secondreader.methods.mined_cnn.dense import everywhere, quick, somewhere, where_wanted
+from secondreader.methods.mined_cnn.fitting import fit_node
 from secondreader.methods.mined_cnn.haar import drawn_features, integral, values_at
 from secondreader.methods.mined_cnn.network import patch_network
 from secondreader.methods.mined_cnn.prepare import looked_at, prepare
@@ -137,16 +139,23 @@ def node(prepared: np.ndarray) -> dict:
     values = values_at(sums, features, np.concatenate([positive, negative]))
     gathered = now() - begun
     truth = np.arange(len(values)) < len(positive)
-    fitted, through = fit_node(values, truth, features, settings)
+    fitted, shares = fit_node(values, truth, features, settings)
     return {
         "positives": len(positive), "negatives": len(negative), "features": len(features),
         "seconds of values": gathered, "seconds in all": now() - begun,
-        "stumps": len(fitted.cuts), "negatives let through": through, "peak megabytes": peak(),
+        "stumps": len(fitted.cuts), "negatives let through": shares.through, "peak megabytes": peak(),
     }  # fmt: skip
 
 
-def loading(text: str, seconds: float = 2.0) -> dict:
-    """Return what the loader gives alone, and what a training step of each network takes."""
+def loading(text: str, files: int | None, seconds: float = 2.0) -> dict:
+    """Return what the loader gives alone, and what a training step of each network takes.
+
+    ``files`` is how many the process may have open: fewer images than that stay open.
+    """
+    if files is not None:
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (files, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+        )
     images = images_of(load_all([text]))
     config = resolve(
         Config, PACKAGE, "cpu", ["spacing_mm=0.2"] if "film" in text or "tiny" in text else []
@@ -164,7 +173,8 @@ def loading(text: str, seconds: float = 2.0) -> dict:
 
     alone, loader = rate(lambda step: own.batch(step, count, config))
     held = own.batch(0, count, config)
-    told = {"positions a second, loader alone": alone, "batch": count,
+    told = {"positions a second, loader alone": alone, "batch": count, "images": len(own.images),
+            "files": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
             "positions": {"calcifications": len(own.positive), "others": len(own.negative)}}  # fmt: skip
     for name, width in zip(("first", "second"), config.widths, strict=True):
         network = patch_network(width).to(memory_format=torch.channels_last).train()
@@ -193,6 +203,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, help="Two trained networks; else as they are drawn.")
     parser.add_argument("--cascade", type=Path, help="A trained cascade; else none is timed.")
     parser.add_argument("--data", default="phantom=tiny", help="What the loader is timed on.")
+    parser.add_argument("--files", type=int, help="That the loader may have open.")
     parser.add_argument("--threads", type=int)
     parser.add_argument("-o", "--out", type=Path)
     asked = parser.parse_args()
@@ -212,7 +223,7 @@ def main() -> None:
         "peak megabytes of reading": peak(),
         "first network": patch_by_patch(reader.first, prepared),
         "second network": patch_by_patch(reader.second, prepared),
-        "loader": loading(asked.data),
+        "loader": loading(asked.data, asked.files),
     }
     if asked.cascade:
         haar = networks(asked.cascade, prepared)
@@ -256,7 +267,8 @@ def table(told: dict) -> list[list[str]]:
              f"{own['largest difference of scores']:.1e}"]
         )  # fmt: skip
     rows.append(
-        ["the loader alone, one process; training alone, first and second network",
+        [f"the loader alone, one process, {loader['images']} images and at most {loader['files']} files; "
+         "training alone, first and second network",
          f"{loader['positions a second, loader alone']:,.0f} positions/s; "
          + " and ".join(f"{loader[n]['positions a second, training alone']:,.0f}" for n in ("first", "second"))
          + "; loading takes "

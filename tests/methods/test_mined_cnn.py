@@ -1,5 +1,6 @@
-"""Dense reading is patch by patch; a cascade reads as it was fitted; noise is even after preparation."""
+"""Dense reading is patch by patch; networks learn from what they must judge; noise is even."""
 
+import json
 import weakref
 from dataclasses import replace
 from importlib import import_module
@@ -9,37 +10,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import save
 from scipy import ndimage
 
+from mined_phantoms import Phantoms, breast, folder, mammogram, trained_once
 from secondreader import geometry
-from secondreader.domain import (
-    Circle,
-    ImageRecord,
-    ImageSource,
-    Intent,
-    Kind,
-    Lesion,
-    Mammogram,
-    SecondReaderError,
-)
+from secondreader.domain import Intent, SecondReaderError
 from secondreader.evaluation.positions import binned
 from secondreader.learning import positions
 from secondreader.learning.configuration import resolve
 from secondreader.learning.hardware import Hardware
-from secondreader.learning.model_folder import save_model
-from secondreader.learning.run_folder import write_whole
 from secondreader.methods.mined_cnn import Config, load, train
-from secondreader.methods.mined_cnn.boosting import boosted
-from secondreader.methods.mined_cnn.cascade import (
-    cascade_arrays,
-    cascade_from,
-    fit_cascade,
-    fit_node,
-    passed,
-    scores,
-)
-from secondreader.methods.mined_cnn.config import CascadeSettings
 from secondreader.methods.mined_cnn.data import data, wanted
 from secondreader.methods.mined_cnn.dense import (
     everywhere,
@@ -49,27 +29,12 @@ from secondreader.methods.mined_cnn.dense import (
     somewhere,
     where_wanted,
 )
-from secondreader.methods.mined_cnn.haar import (
-    drawn_features,
-    integral,
-    values_at,
-    values_everywhere,
-)
-from secondreader.methods.mined_cnn.network import WINDOW, Dense, patch_network
+from secondreader.methods.mined_cnn.network import Dense
 from secondreader.methods.mined_cnn.prepare import background, noise_curve, prepare, stabilised
 from secondreader.methods.mined_cnn.reader import MinedCnn
 from secondreader.studies import study
 
 training = import_module("secondreader.methods.mined_cnn.train")
-
-
-def trained_once(width=4, seed=0):
-    """A network whose batch normalisation has seen something, so that it is not the identity."""
-    torch.manual_seed(seed)
-    network = patch_network(width).train()
-    for _ in range(3):
-        network(torch.randn(8, 1, WINDOW, WINDOW))
-    return network.eval()
 
 
 # ------------------------------------------------------------------------------ dense reading
@@ -117,6 +82,10 @@ def test_what_the_first_network_rules_out_is_never_shown_to_the_second():
     assert out[passed] == pytest.approx(0.5 + somewhere(second, image, np.argwhere(passed)) / 2)
     # Below, the order is the first network's.
     assert (np.diff(out[~passed][np.argsort(known[~passed])]) >= 0).all()
+    # Clusters are made by what the second says.
+    assert (reader.sure(out[~passed]) == 0).all()
+    alone = somewhere(second, image, np.argwhere(passed))
+    assert reader.sure(out[passed]) == pytest.approx(alone, abs=1e-5)
 
 
 def test_positions_that_networks_are_quite_sure_of_are_still_told_apart_and_counted_apart():
@@ -128,198 +97,7 @@ def test_positions_that_networks_are_quite_sure_of_are_still_told_apart_and_coun
         assert np.diff(known).min() > 0 and np.diff(bins).min() > 0
 
 
-# ------------------------------------------------------------------------------ Haar features
-
-
-@settings(deadline=None, max_examples=20)
-@given(st.integers(0, 999), st.integers(6, 14))
-def test_features_are_the_sums_of_their_rectangles_everywhere_and_at_positions(seed, window):
-    rng = np.random.default_rng(seed)
-    image = rng.normal(0, 1, (25, 19))
-    features = drawn_features(window, 5, rng)
-    sums = integral(image, window)
-    at = np.argwhere(np.ones(image.shape, bool))
-    gathered = values_at(sums, features, at)
-    before = window // 2
-    padded = np.pad(image, window)
-    for number, feature in enumerate(features):
-        assert np.allclose(
-            values_everywhere(sums, feature, image.shape).ravel(), gathered[:, number], atol=1e-4
-        )
-        for row, col in ((0, 0), (12, 9), (24, 18)):
-            top, left = row + window - before, col + window - before
-            wanted = sum(
-                w * padded[top + int(r) : top + int(r + h), left + int(c) : left + int(c + b)].sum()
-                for r, c, h, b, w in feature
-            )
-            assert gathered[row * 19 + col, number] == pytest.approx(wanted, abs=1e-4)
-
-
-def test_a_flat_window_is_nothing_to_any_feature():
-    features = drawn_features(12, 200, np.random.default_rng(0))
-    flat = values_at(integral(np.ones((30, 30)), 12), features, np.array([[15, 15]]))
-    assert np.abs(flat).max() < 1e-4
-
-
-# ------------------------------------------------------------------------------ the cascade
-
-
-def dotted(seed, dots=40, shape=(200, 200)):
-    """Unit noise with faint dots; returns the image and where they are."""
-    rng = np.random.default_rng(seed)
-    image = rng.normal(0, 1, shape)
-    at = rng.integers(15, 185, (dots, 2))
-    marks = np.zeros(shape)
-    marks[at[:, 0], at[:, 1]] = 1
-    spots = ndimage.maximum_filter(marks, 3) > 0
-    return image + 4 * spots, at, ndimage.maximum_filter(marks, 21) > 0
-
-
-@pytest.fixture(scope="module")
-def fitted():
-    settings_ = CascadeSettings(features=80, nodes=3, stumps=20, negatives=4000)
-    image, at, near = dotted(0, dots=100)
-    free = np.argwhere(~near)
-
-    def negatives(nodes, count):
-        rng = np.random.default_rng(len(nodes))
-        where = free[passed(nodes, integral(image, settings_.window), free)]
-        return where[rng.permutation(len(where))[:count]]
-
-    told = []
-    nodes = fit_cascade(
-        at, negatives,
-        lambda where, features: values_at(integral(image, settings_.window), features, where),
-        settings_, 0, on_node=lambda number, through: told.append(through),
-    )  # fmt: skip
-    return settings_, nodes, told, image, at
-
-
-def test_each_node_keeps_the_positives_and_throws_half_of_the_negatives_away(fitted):
-    settings_, nodes, told, image, at = fitted
-    assert nodes and all(through <= 0.5 for through in told)
-    for node in nodes:
-        sums = node.sums(values_at(integral(image, settings_.window), node.features, at))
-        assert (sums >= node.least).mean() >= 0.99
-
-
-def test_a_node_stops_when_it_has_thrown_enough_but_the_last_ranks_by_all_its_stumps():
-    rng = np.random.default_rng(0)
-    truth = np.arange(400) < 100
-    values = rng.normal(0, 1, (400, 5)).astype(np.float32)
-    values[truth, 0] += 6
-    given = (values, truth, drawn_features(8, 5, rng), CascadeSettings(stumps=10))
-    early, last = fit_node(*given)[0], fit_node(*given, last=True)[0]
-    assert len(early.cuts) < len(last.cuts) == 10
-    assert np.array_equal(last.cuts[: len(early.cuts)], early.cuts)
-
-
-def test_positives_come_out_higher_than_the_rest_on_an_image_it_never_saw(fitted):
-    settings_, nodes, _, _, _ = fitted
-    image, at, near = dotted(7)
-    known = scores(nodes, image, settings_.window)
-    assert known.min() >= 0 and known.max() <= 1
-    beaten = np.searchsorted(np.sort(known[~near]), known[at[:, 0], at[:, 1]]) / (~near).sum()
-    assert beaten.mean() > 0.95
-
-
-def test_a_stored_cascade_reads_as_what_was_fitted(fitted):
-    settings_, nodes, _, image, _ = fitted
-    back = cascade_from(cascade_arrays(nodes, "c."), "c.")
-    assert (scores(back, image, settings_.window) == scores(nodes, image, settings_.window)).all()
-
-
-def test_the_score_says_how_far_a_position_came(fitted):
-    settings_, nodes, _, image, _ = fitted
-    known = scores(nodes, image, settings_.window)
-    sums = integral(image, settings_.window)
-    at = np.argwhere(np.ones(image.shape, bool))
-    passed = np.zeros(len(at), int)
-    alive = np.ones(len(at), bool)
-    for node in nodes:
-        alive &= node.sums(values_at(sums, node.features, at)) >= node.least
-        passed += alive
-    step = np.minimum((known.ravel() * (len(nodes) + 1)).astype(int), len(nodes))
-    assert (step == passed).mean() > 0.9999
-
-
-@pytest.mark.parametrize("loss", ["ranking", "exponential"])
-def test_a_node_finds_the_feature_that_tells_classes_apart(loss):
-    rng = np.random.default_rng(0)
-    positive, negative = rng.normal(0, 1, (60, 5)), rng.normal(0, 1, (600, 5))
-    positive[:, 3] += 6
-    features = drawn_features(12, 5, rng)
-    node, through = fit_node(
-        np.concatenate([positive, negative]).astype("f4"), np.arange(660) < 60, features,
-        CascadeSettings(loss=loss, stumps=1),
-    )  # fmt: skip
-    assert (node.features[0] == features[3]).all()
-    assert through < 0.05
-
-
-def test_without_any_calcification_there_is_nothing_to_boost():
-    with pytest.raises(SecondReaderError, match="got 0 positions of calcifications"):
-        fit_cascade(
-            np.zeros((0, 2), int),
-            lambda nodes, count: np.zeros((10, 2), int),
-            lambda where, features: np.zeros((len(where), len(features))),
-            CascadeSettings(), 0,
-        )  # fmt: skip
-
-
-def test_a_node_may_cut_where_only_positives_lie():
-    # One feature, above whose highest negative lie half of the positives: 6 in 10,000 of all values.
-    rng = np.random.default_rng(3)
-    negative = rng.random((20_000, 1))
-    positive = np.concatenate([rng.random((6, 1)), 2 + rng.random((6, 1))])
-    every = np.concatenate([positive, negative]).astype("f4")
-    node, _ = fit_node(
-        every, np.arange(len(every)) < 12, drawn_features(12, 1, rng), CascadeSettings(stumps=1)
-    )
-    assert 0.99 < node.cuts[0] < 2.2
-
-
-def test_votes_at_bins_are_those_of_the_stored_cuts():
-    rng = np.random.default_rng(4)
-    every = np.concatenate([rng.normal(1, 1, (300, 6)), rng.normal(0, 1, (3000, 6))]).astype("f4")
-    features = drawn_features(12, 6, rng)
-    node, through = fit_node(
-        every, np.arange(3300) < 300, features, CascadeSettings(stumps=8, thrown=0.99)
-    )
-    numbers = [int(np.flatnonzero((features == f).all(axis=(1, 2)))[0]) for f in node.features]
-    sums = node.sums(every[:, numbers])
-    assert (sums[300:] >= node.least).mean() == pytest.approx(through, abs=1e-3)
-    assert (sums[:300] >= node.least).mean() >= 0.99
-
-
-def test_scores_of_what_is_asked_for_are_those_of_the_whole(fitted):
-    settings_, nodes, _, image, _ = fitted
-    asked = np.random.default_rng(0).random(image.shape) < 0.05
-    few = scores(nodes, image, settings_.window, asked)
-    assert (few[~asked] == 0).all()
-    assert few[asked] == pytest.approx(scores(nodes, image, settings_.window)[asked], abs=2e-3)
-
-
 # ------------------------------------------------------------------------------ positions
-
-
-class Phantoms:
-    """Images of noise, each with a calcification, of two makers or more."""
-
-    def __init__(self, vendors=("Hologic, Inc.", "GE")):
-        self.records = tuple(
-            ImageRecord(
-                "x", f"{n}", f"p{n}", f"e{n}", vendor=vendor, spacing_mm=(0.1, 0.1),
-                lesions=(Lesion("a", Kind.MICROCALCIFICATION, Circle(250.0, 100.0 + 20 * n, 2.0)),),
-            )
-            for n, vendor in enumerate(vendors)
-        )  # fmt: skip
-
-    def open(self, record):
-        return mammogram(breast())
-
-    def prepared(self, record, prepare, key):
-        return prepare(self.open(record))
 
 
 def test_negatives_are_every_position_a_millimetre_away_and_may_be_thinned():
@@ -384,46 +162,94 @@ def test_positions_score_what_reading_scores(tested):
     assert negative == pytest.approx(known[wanted(own, 1)], abs=1e-4)
 
 
-def test_a_second_network_is_judged_and_mined_as_it_reads_after_the_first(tmp_path):
+def both(mined=30):
+    """Two networks of which the first lets a hundredth through, what they learn from, and a reader."""
     first, second = trained_once(4), trained_once(6, seed=1)
     own = data(Phantoms(), Config())
     pixels = [np.asarray(own.images.pixels(i)) for i in range(2)]
-    alone = np.concatenate(
-        [everywhere(quick(first), p)[wanted(own, i)] for i, p in enumerate(pixels)]
-    )
-    least = float(np.quantile(alone, 0.99))
-    config = Config(widths=(4, 6), threshold=least, mined=30, validation_negatives=2000)
+    alone = [everywhere(quick(first), p) for p in pixels]
+    every = np.concatenate([known[wanted(own, i)] for i, known in enumerate(alone)])
+    least = float(np.quantile(every, 0.99))
+    config = Config(widths=(4, 6), threshold=least, mined=mined, validation_negatives=2000)
     reader = MinedCnn(config, quick(first), quick(second))
-    where = training._validated(own, config)
-    everything = [reader.known(p) for p in pixels]
-    read = [np.array([everything[i][r, c] for i, r, c in at[:200].tolist()]) for at in where]
-    before = [training._at(first, own, at[:200]) for at in where]
-    after = [training._at(second, own, at[:200]) for at in where]
-    for one, two, known in zip(before, after, read, strict=True):
-        assert joined(one, two, least) == pytest.approx(known, abs=1e-4)
-    full = [training._at(first, own, at) for at in where]
-    judged = training._figures(second, own, config, full)
+    return first, second, own, reader, alone, [reader.known(p) for p in pixels]
+
+
+def test_a_second_network_is_judged_as_it_reads_after_the_first_and_looks_nowhere_else(monkeypatch):
+    first, second, own, reader, _, read = both()
+    config, looked = reader.config, []
+    validated = training._validated(own, config)
+    before = [training._at(first, own, where) for where in validated]
+    at = training._at
+
+    def counted(network, held, where):
+        looked.append(len(where))
+        return at(network, held, where)
+
+    monkeypatch.setattr(training, "_at", counted)
+    for where, one in zip(validated, before, strict=True):
+        known = training._at_in_turn(second, own, where, one, config.threshold)
+        assert known == pytest.approx(
+            np.array([read[i][r, c] for i, r, c in where.tolist()]), abs=1e-4
+        )
+        assert looked.pop() == (one >= config.threshold).sum() < max(len(where), 3)
+    judged = training._figures(second, own, config, before)
     assert judged != training._figures(second, own, config, None)
-    found = training._mined(first, second, own, config, tmp_path, Hardware(progress=False))
-    assert len(found) == 60
-    known = [reader.known(p, wanted(own, i)) for i, p in enumerate(pixels)]
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_half_of_what_is_mined_is_hardest_and_half_any_that_the_first_lets_through(tmp_path, again):
+    first, second, own, reader, alone, read = both()
+    known = read if again else alone
+    found = training._mined(
+        first, second if again else None, own, reader.config, tmp_path, Hardware(progress=False)
+    )
+    assert len(np.unique(found, axis=0)) == 60
+    drawn = []
     for index in range(2):
-        lowest = np.sort(known[index][wanted(own, index)])[-30]
         at = found[found[:, 0] == index]
-        assert (known[index][at[:, 1], at[:, 2]] >= lowest - 1e-4).all()
+        assert wanted(own, index)[at[:, 1], at[:, 2]].all()
+        scored = known[index][at[:, 1], at[:, 2]]
+        lowest = np.sort(known[index][wanted(own, index)])[-15]
+        assert (scored >= lowest - 1e-4).sum() >= 15
+        assert (alone[index][at[:, 1], at[:, 2]] >= reader.config.threshold - 1e-4).all()
+        drawn += (scored < lowest - 1e-4).tolist()
+    assert sum(drawn) > 20  # evenly drawn of a thousand: hardly any is among the next hardest
 
 
-def test_a_cascade_that_was_stopped_goes_on_after_its_last_node(tmp_path):
-    settings_ = CascadeSettings(features=20, nodes=3, stumps=6, negatives=3000)
-    config = Config(cascade=settings_)
-    own = data(Phantoms(), config)
-    quiet = Hardware(progress=False)
-    whole = boosted(own, config, tmp_path / "a", quiet)
-    write_whole(tmp_path / "b" / "nodes.safetensors", save(cascade_arrays(whole[:1], "")))
-    again = boosted(own, config, tmp_path / "b", quiet)
-    one, two = cascade_arrays(whole, ""), cascade_arrays(again, "")
-    assert len(again) == len(whole) > 1
-    assert all(torch.equal(one[name], two[name]) for name in one)
+def test_what_the_first_network_lets_through_is_written_down(tmp_path):
+    first, _, own, reader, _, _ = both()
+    config = reader.config.model_copy(update={"threshold": None})
+    least = training._threshold(first, own, config, tmp_path)
+    told = json.loads((tmp_path / "stages" / "let-through.json").read_text())
+    assert told["threshold"] == least and told["positives kept"] >= 0.5
+    given = training._threshold(first, own, reader.config, tmp_path)
+    told = json.loads((tmp_path / "stages" / "let-through.json").read_text())
+    assert told["threshold"] == given == reader.config.threshold
+    assert told["negatives"] == 2000
+    assert told["negatives let through"] == pytest.approx(0.01, abs=0.008)
+
+
+@pytest.mark.parametrize("learns", ["mined", "random"])
+def test_the_second_network_learns_from_what_was_mined_or_from_any_negatives(
+    tmp_path, monkeypatch, learns
+):
+    given, hard = [], np.array([[1, 100, 100], [0, 200, 50], [1, 100, 100]])
+
+    def network(own, held, config, settings_, stage, run_dir, hardware, first=None, negative=None):
+        given.append(negative)
+        return trained_once(config.widths[0 if first is None else 1])
+
+    monkeypatch.setattr(training, "_network", network)
+    monkeypatch.setattr(training, "_mined", lambda *of: hard)
+    config = Config(widths=(4, 6), second_learns=learns, validation_negatives=200)
+    train(config, Phantoms(), Phantoms(), tmp_path, hardware=Hardware(progress=False))
+    assert given[0] is None
+    if learns == "random":
+        assert given[1] is None
+    else:
+        assert given[1].at(np.arange(2)).tolist() == [[0, 200, 50], [1, 100, 100]]
+    assert load(tmp_path / "model").second is not None
 
 
 _FEW = {
@@ -495,19 +321,6 @@ def test_noise_is_even_after_it_was_stabilised(intent):
     assert own == pytest.approx([1.0] * len(own), rel=0.15)
 
 
-def breast(rows=500, cols=320):
-    r, c = np.mgrid[0:rows, 0:cols]
-    inside = np.hypot((r - rows / 2) / (0.45 * rows), c / (0.8 * cols)) < 1
-    grain = np.random.default_rng(0).normal(0, 0.01, (rows, cols))
-    return np.where(inside, 0.45 + grain, 0).astype(np.float32)
-
-
-def mammogram(pixels, spacing=0.1, bits=12):
-    return Mammogram(
-        pixels, spacing and (spacing, spacing), None, None, ImageSource("x", bits=bits)
-    )
-
-
 def test_where_few_bits_leave_no_noise_its_spread_is_that_of_rounding():
     flat = np.rint(breast() * 20) / 20  # of grey levels twenty: most neighbours are alike
     coarse = prepare(mammogram(flat, bits=4), Config())[0].astype(float)
@@ -529,32 +342,20 @@ def test_what_is_prepared_is_noise_units_without_background():
 # ------------------------------------------------------------------------------ the reader
 
 
-def folder(tmp_path, config, weights):
-    save_model(tmp_path, method="mined_cnn", config=config, weights=weights)
-    return load(tmp_path)
-
-
-def test_it_reads_with_networks_and_with_a_cascade(tmp_path, fitted):
-    both = {
+def test_it_reads_with_two_networks(tmp_path):
+    weights = {
         f"{name}.{k}": v
         for name, width in (("first", 4), ("second", 6))
         for k, v in trained_once(width).state_dict().items()
     }
-    readers = (
-        folder(tmp_path / "cnn", Config(widths=(4, 6), threshold=0.5), both),
-        folder(
-            tmp_path / "cascade",
-            Config(detector="cascade", cascade=fitted[0]),
-            cascade_arrays(fitted[1], "cascade."),
-        ),
+    reading = folder(tmp_path, Config(widths=(4, 6), threshold=0.5), weights).read(
+        mammogram(breast())
     )
-    for reader in readers:
-        reading = reader.read(mammogram(breast()))
-        assert reading.refused is None and reading.score is not None
-        assert reading.heatmap.values.min() >= 0 and reading.heatmap.values.max() <= 1
-        for d in reading.detections:
-            row, col = geometry.centre(d.region)
-            assert 0 <= row < 500 and 0 <= col < 320
+    assert reading.refused is None and reading.score is not None
+    assert reading.heatmap.values.min() >= 0 and reading.heatmap.values.max() <= 1
+    for d in reading.detections:
+        row, col = geometry.centre(d.region)
+        assert 0 <= row < 500 and 0 <= col < 320
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,8 @@ class CascadeSettings(BaseModel):
     thrown: float = Field(default=0.5, gt=0, lt=1)  # of negatives in each node, likewise
     negatives: int = Field(default=200_000, gt=0)  # ours: of a node
     images: int = Field(default=400, gt=0)  # ours: that a node's negatives come from, at most
+    # Ours: of each calcification, as it is and then moved, turned and mirrored, as the networks see it.
+    copies: int = Field(default=4, gt=0)
     loss: Literal["ranking", "exponential"] = "ranking"  # Bria 2014; exponential is AdaBoost's
 
 
@@ -72,9 +74,13 @@ class Config(BaseModel):
     # abstract has 27 and 18 million.
     negatives: int | None = Field(default=None, gt=0)
     tested: int | None = Field(default=None, gt=0)
-    mined: int = Field(default=2000, gt=0)  # hardest negatives of an image
+    # Of an image: half are the hardest, half are drawn from all that the first network lets through.
+    mined: int = Field(default=2000, gt=1)
     mined_images: int = Field(default=2000, gt=0)  # that are mined, at most
     rounds: int = Field(default=1, gt=0)  # the abstract has two networks: one round of mining
+    # What the second network learns from: else it cannot be told what mining does from what more
+    # training does.
+    second_learns: Literal["mined", "random"] = "mined"
     positive_share: float = Field(default=0.5, gt=0, lt=1)
     pruned: float = Field(
         default=0.99, gt=0, lt=1
@@ -96,6 +102,7 @@ class Config(BaseModel):
         validate_every=500, clip=5.0,
     )  # fmt: skip
     cascade: CascadeSettings = CascadeSettings()
+    # That checkpoints are chosen by; with fewer, little is seen of the rarest false positives.
     validation_negatives: int = Field(default=20_000, gt=100)
 
     def truth(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["drawn_features", "integral", "values_at", "values_everywhere"]
+__all__ = ["drawn_features", "integral", "values_at", "values_everywhere", "values_of"]
 
 _AT_ONCE = 32_768  # positions whose sums a processor's cache holds
 
@@ -105,3 +105,11 @@ def values_at(sums: np.ndarray, features: np.ndarray, positions: np.ndarray) -> 
                 )  # fmt: skip
             out[low : low + _AT_ONCE, number] = total
     return out
+
+
+def values_of(windows: np.ndarray, features: np.ndarray) -> np.ndarray:
+    """Return features (k, 2, 5) of windows one under another, (n * window, window), (n, k) float32."""
+    wide = windows.shape[1]
+    middles = np.arange(wide // 2, len(windows), wide)
+    at = np.column_stack([middles, np.full_like(middles, wide // 2)])
+    return values_at(integral(windows, wide), features, at)

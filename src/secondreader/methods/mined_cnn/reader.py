@@ -74,6 +74,7 @@ class MinedCnn:
             least=self.config.cluster_least,
             area_mm2=self.config.cluster_mm2,
             wide_mm=self.config.point_mm,
+            grouped_by=self.sure(found).astype(np.float64),
         )
         highest, grid = imaging.strongest(known, frame)
         heatmap = Heatmap(np.clip(highest, 0, 1).astype(np.float32), grid)
@@ -110,6 +111,21 @@ class MinedCnn:
             return np.array(best, np.float32), known[other]
 
         return own.images.records, scored
+
+    def sure(self, scores: np.ndarray) -> np.ndarray:
+        """Return what of scores (n,) clusters are made by, (n,) in [0, 1]: that of noise is next to 0.
+
+        Members of a cluster score half of what its surest ones do, which says nothing where noise has
+        half of the scale: of two networks it is what the second says, of a cascade what the last node
+        says.
+        """
+        if self.nodes is not None:
+            steps = len(self.nodes) + 1
+            scores = scores * steps - len(self.nodes)
+        elif self.second is not None:
+            scores = 2 * scores - 1
+        sure: np.ndarray = np.maximum(scores, 0)
+        return sure
 
     def known(self, prepared: np.ndarray, asked: np.ndarray | None = None) -> np.ndarray:
         """Return the score of every position, or of those asked for, (rows, cols) float32 in [0, 1].

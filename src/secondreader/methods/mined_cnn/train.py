@@ -1,7 +1,8 @@
-"""Training: the first network on random negatives, then the next on those that the last liked best."""
+"""Training: the first network on random negatives, the next on those that the last took for positives."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from secondreader.learning.kept import kept_arrays
 from secondreader.learning.model_folder import save_model
 from secondreader.learning.positions import Positions, draw, of_where
 from secondreader.learning.ranking import auc_of
+from secondreader.learning.run_folder import write_whole
 from secondreader.learning.sampling import hardest_in_maps
 from secondreader.learning.watching import bar
 from secondreader.methods.mined_cnn.boosting import boosted
@@ -30,6 +32,8 @@ from secondreader.methods.mined_cnn.dense import in_turn, joined, quick, somewhe
 from secondreader.methods.mined_cnn.network import WINDOW, patch_network
 
 __all__ = ["cost", "network_loss", "train"]
+
+_PASSED = 0.5  # what the first network lets through scores no less, see `dense.joined`
 
 
 def train(
@@ -70,18 +74,22 @@ def train(
     else:
         first = _network(own, held, config, config.first, "first", run_dir, hardware)
         weights = _named(first, "first.")
-        config = config.model_copy(update={"threshold": _threshold(first, held, config)})
+        config = config.model_copy(update={"threshold": _threshold(first, held, config, run_dir)})
         if config.detector == "cnn":
             # A later round mines what the first lets through and the second likes; what was hard for
             # those before stays, for the last network reads it too.
             hard, second = np.zeros((0, 3), np.int64), None
             for number in range(config.rounds):
-                folder = run_dir / "stages" / f"mined-{number}"
-                hard = np.concatenate([hard, _mined(first, second, own, config, folder, hardware)])
+                negative = None  # then a batch falls back on the set's own
+                if config.second_learns == "mined":
+                    folder = run_dir / "stages" / f"mined-{number}"
+                    more = _mined(first, second, own, config, folder, hardware)
+                    hard = np.unique(np.concatenate([hard, more]), axis=0)
+                    negative = of_where(hard)
+                stage = f"second-{number}"
                 second = _network(
-                    own, held, config, config.second, f"second-{number}", run_dir, hardware, first,
-                    of_where(np.unique(hard, axis=0)),
-                )  # fmt: skip
+                    own, held, config, config.second, stage, run_dir, hardware, first, negative
+                )
             assert second is not None
             weights |= _named(second, "second.")
     if first_process():
@@ -150,7 +158,11 @@ def _mined(
     folder: Path,
     hardware: Hardware,
 ) -> np.ndarray:
-    """Return the hardest negatives (n, 3) of each training image, or of some, kept image by image."""
+    """Return negatives (n, 3) of each training image, or of some, kept image by image.
+
+    Half are those that are scored highest, half are drawn evenly from all that the first network lets
+    through: the second must judge those too.
+    """
     reading, after = (
         None if network is None else quick(network).to(device(hardware))
         for network in (first, second)
@@ -158,6 +170,7 @@ def _mined(
     assert reading is not None
     shuffled = np.random.default_rng(config.seed).permutation(len(own.images))
     chosen = np.sort(shuffled[: config.mined_images]).tolist()
+    least = config.threshold or 0.0
 
     def hard(number: int) -> np.ndarray:
         index = chosen[number]
@@ -166,21 +179,42 @@ def _mined(
         if after is None:
             known = where_wanted(reading, pixels, asked)
         else:
-            known = in_turn(reading, after, pixels, asked, config.threshold or 0.0)
-        found, _ = hardest_in_maps([(index, known)], own.negative, config.mined)
-        return found.at(np.arange(len(found)))
+            known = in_turn(reading, after, pixels, asked, least)
+        found, _ = hardest_in_maps([(index, known)], own.negative, config.mined // 2)
+        highest = found.at(np.arange(len(found)))
+        known[highest[:, 1], highest[:, 2]] = -1
+        passed = np.argwhere(asked & (known >= (least if after is None else _PASSED)))
+        rng = np.random.default_rng((config.seed, index))
+        drawn = passed[rng.permutation(len(passed))[: config.mined - config.mined // 2]]
+        return np.concatenate([highest, np.insert(drawn, 0, index, axis=1)])
 
     with bar("mining hard negatives", hardware) as progress:
         rows = kept_arrays(folder, len(chosen), hard, progress)
     return np.concatenate([np.zeros((0, 3), np.int64), *rows])
 
 
-def _threshold(network: nn.Sequential, held: Data, config: Config) -> float:
-    """Return the first network's score that so many of the validation positives lie above."""
-    if config.threshold is not None:
-        return config.threshold
-    found = _at(quick(network), held, held.positive.at(np.arange(len(held.positive))), near=True)
-    return float(np.quantile(found, 1 - config.pruned)) if len(found) else 0.5
+def _threshold(network: nn.Sequential, held: Data, config: Config, run_dir: Path) -> float:
+    """Return the first network's score that so many of the validation positives lie above.
+
+    ``stages/let-through.json`` says what that does: of a share of negatives that is large, little was
+    ruled out, and the second network does nearly all of the work.
+    """
+    reading = quick(network)
+    positive, negative = _validated(held, config)
+    own = _at(reading, held, positive, near=True)
+    least = config.threshold
+    if least is None:
+        least = float(np.quantile(own, 1 - config.pruned)) if len(own) else 0.5
+    told = {
+        "threshold": least,
+        "positives": len(own),
+        "positives kept": float((own >= least).mean()) if len(own) else None,
+        "negatives": len(negative),
+        "negatives let through": float((_at(reading, held, negative) >= least).mean()),
+    }
+    if first_process():
+        write_whole(run_dir / "stages" / "let-through.json", json.dumps(told, indent=1) + "\n")
+    return least
 
 
 def _at(network: nn.Sequential, held: Data, where: np.ndarray, near: bool = False) -> np.ndarray:
@@ -194,6 +228,16 @@ def _at(network: nn.Sequential, held: Data, where: np.ndarray, near: bool = Fals
             at = np.clip(where[own, 1:] + step, 0, np.array(pixels.shape) - 1)
             found[own] = np.maximum(found[own], somewhere(network, pixels, at))
     return found
+
+
+def _at_in_turn(
+    second: nn.Sequential, held: Data, where: np.ndarray, first: np.ndarray, least: float
+) -> np.ndarray:
+    """Return the score of both networks at positions (n, 3); the second looks where the first passes."""
+    passed = first >= least
+    after = np.zeros(len(where), np.float32)
+    after[passed] = _at(second, held, where[passed])
+    return joined(first, after, least)
 
 
 def _named(network: nn.Module, prefix: str) -> dict[str, Tensor]:
@@ -221,10 +265,14 @@ def _figures(
     Of a second network by the score of both, ``before`` being the first's of the same positions.
     """
     assert isinstance(network, nn.Sequential)
-    found = [_at(network, held, where) for where in _validated(held, config)]
-    if before is not None:
-        least = config.threshold or 0.0
-        found = [joined(one, two, least) for one, two in zip(before, found, strict=True)]
+    validated = _validated(held, config)
+    if before is None:
+        found = [_at(network, held, where) for where in validated]
+    else:
+        found = [
+            _at_in_turn(network, held, where, one, config.threshold or 0.0)
+            for where, one in zip(validated, before, strict=True)
+        ]
     positive, negative = found[0], np.sort(found[1])[::-1]
     rates = np.geomspace(max(1e-5, 1 / len(negative)), 0.1, 50)
     cuts = negative[np.minimum((rates * len(negative)).astype(int), len(negative) - 1)]

@@ -1,0 +1,279 @@
+"""Features are sums of rectangles; a cascade reads as it was fitted, and is fitted as networks are."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save
+from scipy import ndimage
+
+from mined_phantoms import Phantoms, breast, folder, mammogram
+from secondreader.domain import SecondReaderError
+from secondreader.learning.hardware import Hardware
+from secondreader.learning.run_folder import write_whole
+from secondreader.methods.mined_cnn import Config
+from secondreader.methods.mined_cnn.boosting import _windows, boosted
+from secondreader.methods.mined_cnn.cascade import cascade_arrays, cascade_from, passed, scores
+from secondreader.methods.mined_cnn.config import CascadeSettings
+from secondreader.methods.mined_cnn.data import data
+from secondreader.methods.mined_cnn.fitting import fit_cascade, fit_node
+from secondreader.methods.mined_cnn.haar import (
+    drawn_features,
+    integral,
+    values_at,
+    values_everywhere,
+    values_of,
+)
+from secondreader.methods.mined_cnn.reader import MinedCnn
+
+# ------------------------------------------------------------------------------ Haar features
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 999), st.integers(6, 14))
+def test_features_are_the_sums_of_their_rectangles_everywhere_and_at_positions(seed, window):
+    rng = np.random.default_rng(seed)
+    image = rng.normal(0, 1, (25, 19))
+    features = drawn_features(window, 5, rng)
+    sums = integral(image, window)
+    at = np.argwhere(np.ones(image.shape, bool))
+    gathered = values_at(sums, features, at)
+    before = window // 2
+    padded = np.pad(image, window)
+    for number, feature in enumerate(features):
+        assert np.allclose(
+            values_everywhere(sums, feature, image.shape).ravel(), gathered[:, number], atol=1e-4
+        )
+        for row, col in ((0, 0), (12, 9), (24, 18)):
+            top, left = row + window - before, col + window - before
+            wanted = sum(
+                w * padded[top + int(r) : top + int(r + h), left + int(c) : left + int(c + b)].sum()
+                for r, c, h, b, w in feature
+            )
+            assert gathered[row * 19 + col, number] == pytest.approx(wanted, abs=1e-4)
+
+
+def test_a_flat_window_is_nothing_to_any_feature():
+    features = drawn_features(12, 200, np.random.default_rng(0))
+    flat = values_at(integral(np.ones((30, 30)), 12), features, np.array([[15, 15]]))
+    assert np.abs(flat).max() < 1e-4
+
+
+# ------------------------------------------------------------------------------ the cascade
+
+
+def dotted(seed, dots=40, shape=(200, 200)):
+    """Unit noise with faint dots; returns the image and where they are."""
+    rng = np.random.default_rng(seed)
+    image = rng.normal(0, 1, shape)
+    at = rng.integers(15, 185, (dots, 2))
+    marks = np.zeros(shape)
+    marks[at[:, 0], at[:, 1]] = 1
+    spots = ndimage.maximum_filter(marks, 3) > 0
+    return image + 4 * spots, at, ndimage.maximum_filter(marks, 21) > 0
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    settings_ = CascadeSettings(features=80, nodes=3, stumps=20, negatives=4000)
+    image, at, near = dotted(0, dots=100)
+    free = np.argwhere(~near)
+
+    def negatives(nodes, count):
+        rng = np.random.default_rng(len(nodes))
+        where = free[passed(nodes, integral(image, settings_.window), free)]
+        return where[rng.permutation(len(where))[:count]]
+
+    def values(where, features):
+        return values_at(integral(image, settings_.window), features, where)
+
+    told = []
+    nodes = fit_cascade(
+        lambda features: values(at, features), negatives, values, settings_, 0,
+        on_node=lambda number, shares, count: told.append(shares),
+    )  # fmt: skip
+    return settings_, nodes, told, image, at
+
+
+def test_each_node_keeps_the_positives_and_throws_half_of_the_negatives_away(fitted):
+    settings_, nodes, told, image, at = fitted
+    assert nodes and all(shares.kept >= 0.99 and shares.through <= 0.5 for shares in told)
+    for node in nodes:
+        sums = node.sums(values_at(integral(image, settings_.window), node.features, at))
+        assert (sums >= node.least).mean() >= 0.99
+
+
+def test_a_node_stops_when_it_has_thrown_enough_but_the_last_ranks_by_all_its_stumps():
+    rng = np.random.default_rng(0)
+    truth = np.arange(400) < 100
+    values = rng.normal(0, 1, (400, 5)).astype(np.float32)
+    values[truth, 0] += 6
+    given = (values, truth, drawn_features(8, 5, rng), CascadeSettings(stumps=10))
+    early, last = fit_node(*given)[0], fit_node(*given, last=True)[0]
+    assert len(early.cuts) < len(last.cuts) == 10
+    assert np.array_equal(last.cuts[: len(early.cuts)], early.cuts)
+
+
+def test_where_next_to_nothing_is_let_through_the_node_before_is_the_last_with_all_its_stumps():
+    rng = np.random.default_rng(0)
+    settings_ = CascadeSettings(features=5, nodes=4, stumps=10)
+    told = []
+    nodes = fit_cascade(
+        lambda features: rng.normal(6, 1, (100, 5)).astype("f4"),
+        lambda nodes, count: np.zeros((300 if not nodes else 30, 2), int),
+        lambda where, features: rng.normal(0, 1, (len(where), 5)).astype("f4"),
+        settings_, 0, on_node=lambda number, shares, count: told.append((number, count)),
+    )  # fmt: skip
+    assert [len(node.cuts) for node in nodes] == [10]
+    assert told == [(0, 300), (0, 300)]
+
+
+def test_positives_come_out_higher_than_the_rest_on_an_image_it_never_saw(fitted):
+    settings_, nodes, _, _, _ = fitted
+    image, at, near = dotted(7)
+    known = scores(nodes, image, settings_.window)
+    assert known.min() >= 0 and known.max() <= 1
+    beaten = np.searchsorted(np.sort(known[~near]), known[at[:, 0], at[:, 1]]) / (~near).sum()
+    assert beaten.mean() > 0.95
+
+
+def test_a_stored_cascade_reads_as_what_was_fitted(fitted):
+    settings_, nodes, _, image, _ = fitted
+    back = cascade_from(cascade_arrays(nodes, "c."), "c.")
+    assert (scores(back, image, settings_.window) == scores(nodes, image, settings_.window)).all()
+
+
+def test_the_score_says_how_far_a_position_came(fitted):
+    settings_, nodes, _, image, _ = fitted
+    known = scores(nodes, image, settings_.window)
+    sums = integral(image, settings_.window)
+    at = np.argwhere(np.ones(image.shape, bool))
+    passed = np.zeros(len(at), int)
+    alive = np.ones(len(at), bool)
+    for node in nodes:
+        alive &= node.sums(values_at(sums, node.features, at)) >= node.least
+        passed += alive
+    step = np.minimum((known.ravel() * (len(nodes) + 1)).astype(int), len(nodes))
+    assert (step == passed).mean() > 0.9999
+
+
+@pytest.mark.parametrize("loss", ["ranking", "exponential"])
+def test_a_node_finds_the_feature_that_tells_classes_apart(loss):
+    rng = np.random.default_rng(0)
+    positive, negative = rng.normal(0, 1, (60, 5)), rng.normal(0, 1, (600, 5))
+    positive[:, 3] += 6
+    features = drawn_features(12, 5, rng)
+    node, shares = fit_node(
+        np.concatenate([positive, negative]).astype("f4"), np.arange(660) < 60, features,
+        CascadeSettings(loss=loss, stumps=1),
+    )  # fmt: skip
+    assert (node.features[0] == features[3]).all()
+    assert shares.through < 0.05
+
+
+def test_without_any_calcification_there_is_nothing_to_boost():
+    with pytest.raises(SecondReaderError, match="got 0 positions of calcifications"):
+        fit_cascade(
+            lambda features: np.zeros((0, len(features))),
+            lambda nodes, count: np.zeros((10, 2), int),
+            lambda where, features: np.zeros((len(where), len(features))),
+            CascadeSettings(), 0,
+        )  # fmt: skip
+
+
+def test_a_node_may_cut_where_only_positives_lie():
+    # One feature, above whose highest negative lie half of the positives: 6 in 10,000 of all values.
+    rng = np.random.default_rng(3)
+    negative = rng.random((20_000, 1))
+    positive = np.concatenate([rng.random((6, 1)), 2 + rng.random((6, 1))])
+    every = np.concatenate([positive, negative]).astype("f4")
+    node, _ = fit_node(
+        every, np.arange(len(every)) < 12, drawn_features(12, 1, rng), CascadeSettings(stumps=1)
+    )
+    assert 0.99 < node.cuts[0] < 2.2
+
+
+def test_votes_at_bins_are_those_of_the_stored_cuts():
+    rng = np.random.default_rng(4)
+    every = np.concatenate([rng.normal(1, 1, (300, 6)), rng.normal(0, 1, (3000, 6))]).astype("f4")
+    features = drawn_features(12, 6, rng)
+    node, shares = fit_node(
+        every, np.arange(3300) < 300, features, CascadeSettings(stumps=8, thrown=0.99)
+    )
+    numbers = [int(np.flatnonzero((features == f).all(axis=(1, 2)))[0]) for f in node.features]
+    sums = node.sums(every[:, numbers])
+    assert (sums[300:] >= node.least).mean() == pytest.approx(shares.through, abs=1e-3)
+    assert (sums[:300] >= node.least).mean() == pytest.approx(shares.kept, abs=0.004)
+    assert shares.kept >= 0.99
+
+
+def test_scores_of_what_is_asked_for_are_those_of_the_whole(fitted):
+    settings_, nodes, _, image, _ = fitted
+    asked = np.random.default_rng(0).random(image.shape) < 0.05
+    few = scores(nodes, image, settings_.window, asked)
+    assert (few[~asked] == 0).all()
+    assert few[asked] == pytest.approx(scores(nodes, image, settings_.window)[asked], abs=2e-3)
+
+
+def test_a_cascade_that_was_stopped_goes_on_after_its_last_node(tmp_path):
+    settings_ = CascadeSettings(features=20, nodes=3, stumps=6, negatives=3000)
+    config = Config(cascade=settings_)
+    own = data(Phantoms(), config)
+    quiet = Hardware(progress=False)
+    whole = boosted(own, config, tmp_path / "a", quiet)
+    told = json.loads((tmp_path / "a" / "nodes.json").read_text())
+    write_whole(tmp_path / "b" / "nodes.json", json.dumps(told[:1]))
+    write_whole(tmp_path / "b" / "nodes.safetensors", save(cascade_arrays(whole[:1], "")))
+    again = boosted(own, config, tmp_path / "b", quiet)
+    one, two = cascade_arrays(whole, ""), cascade_arrays(again, "")
+    assert len(again) == len(whole) > 1
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert [node["stumps"] for node in told] == [len(node.cuts) for node in whole]
+    assert json.loads((tmp_path / "b" / "nodes.json").read_text()) == told
+    assert all(node["positives"] == 8 and node["positives kept"] >= 0.99 for node in told)
+
+
+def test_a_cascade_learns_from_calcifications_moved_turned_and_mirrored_too():
+    settings_ = CascadeSettings(window=11, copies=40)
+    config = Config(cascade=settings_)
+    own = data(Phantoms(), config)
+    windows = _windows(own, config).reshape(2, 40, 11, 11)
+    features = drawn_features(11, 20, np.random.default_rng(0))
+    of_windows = values_of(windows.reshape(-1, 11), features).reshape(2, 40, 20)
+    for image, (row, col) in enumerate(c[0] for c in own.centres):
+        pixels = np.asarray(own.images.pixels(image)).astype(np.float32)
+        exact = values_at(integral(pixels, 11), features, np.array([[row, col]]))[0]
+        assert of_windows[image, 0] == pytest.approx(exact, abs=1e-4)
+        moved = [
+            np.rot90(side, k)
+            for r in (-1, 0, 1)
+            for c in (-1, 0, 1)
+            for side in (pixels[row + r - 5 : row + r + 6, col + c - 5 : col + c + 6],)
+            for side in (side, side[:, ::-1])
+            for k in range(4)
+        ]
+        found = {next(i for i, m in enumerate(moved) if (m == w).all()) for w in windows[image]}
+        assert len(found) > 15  # of 72
+
+
+def test_clusters_are_made_by_what_the_last_node_says(tmp_path, fitted):
+    settings_, nodes, _, image, _ = fitted
+    reader = folder(
+        tmp_path,
+        Config(detector="cascade", cascade=settings_),
+        cascade_arrays(nodes, "cascade."),
+    )
+    assert isinstance(reader, MinedCnn)
+    known = reader.known(image).ravel()
+    sure = reader.sure(known)
+    through = passed(
+        nodes, integral(image, settings_.window), np.argwhere(np.ones(image.shape, bool))
+    )
+    assert (sure[~through] == 0).mean() > 0.9999 and (sure[through] > 0).mean() > 0.99
+    assert sure.min() >= 0 and sure.max() <= 1
+    reading = reader.read(mammogram(breast()))
+    assert reading.refused is None and reading.score is not None
+    assert reading.heatmap.values.min() >= 0 and reading.heatmap.values.max() <= 1
