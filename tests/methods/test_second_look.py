@@ -1,5 +1,7 @@
 """Regions, windows and generated images of Second Look."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -50,6 +52,7 @@ from secondreader.methods.second_look.reader import SecondLook
 from secondreader.methods.second_look.regions_training import _region_figures, region_loss
 from secondreader.methods.second_look.windows import turned, window_places, windows
 from secondreader.methods.second_look.windows_training import (
+    _note,
     _Shrunk,
     _with_generated,
     train_check,
@@ -400,6 +403,16 @@ def test_so_many_patches_are_drawn_from_half_with_a_lesion_always_the_same():
     assert sum(every.counts().values()) == 8 * len(every.label)
 
 
+def test_how_many_windows_the_patches_are_turns_of_is_noted(tmp_path):
+    made = windows(Images([FLAT] * 3, TWO), SMALL, patches=16)
+    _note(tmp_path, made)
+    told = json.loads((tmp_path / "patches.json").read_text())
+    assert told["patches drawn from"] == {"0": 8, "1": 4, "2": 4}
+    for kind, number in told["windows of those"].items():
+        assert number == len({p // 8 for p in made.drawn[int(kind)].tolist()})
+    assert told["share of nothing"] == pytest.approx(float((made.label == 0).mean()))
+
+
 def test_windows_show_as_much_of_a_larger_image_and_are_sized_once():
     config = Config(size=(640, 512), cut_from=(320, 256), window=64)
     assert (config.sized().size, config.sized().window) == ((640, 512), 128)
@@ -513,8 +526,11 @@ def test_a_check_trains_its_generators_once_and_another_takes_them(name, tmp_pat
     for key, value in made["generator"].state_dict().items():
         assert torch.equal(again["generator"].state_dict()[key], value)
     assert not list((tmp_path / "b/stages").glob(f"{name}-*"))
-    files = [(tmp_path / run / "generated/000001.npy").read_bytes() for run in "ab"]
-    assert files[0] == files[1]
+    assert not (tmp_path / "b/generated").exists()  # from the same seed they are those of the other
+    other = more.model_copy(update={"seed": 1})
+    train_check(own, own, other, tmp_path / "d", quiet)
+    files = [(tmp_path / run / "generated/000001.npy").read_bytes() for run in "ad"]
+    assert files[0] != files[1]
     wider = more.model_copy(update={"flow_width": 16, "noise": 16})
     with pytest.raises(SecondReaderError, match=r"generator\."):
         train_check(own, own, wider, tmp_path / "c", quiet)

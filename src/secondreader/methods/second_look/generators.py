@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from secondreader.domain import SecondReaderError
 from secondreader.learning.cost import Cost, step_cost
 from secondreader.learning.fit import Batch, fit
-from secondreader.learning.hardware import Hardware, device
+from secondreader.learning.hardware import Hardware, autocast, device
 from secondreader.learning.kept import kept_arrays
 from secondreader.learning.model_folder import load_into, load_model_folder
 from secondreader.learning.sampling import generator
@@ -143,7 +143,8 @@ def _draw(network: nn.Module, kinds: np.ndarray, seed: int, config: Config) -> n
     with torch.no_grad():
         if isinstance(network, Flow):
             kind = torch.from_numpy(kinds.astype(np.int64)).to(at)
-            images = network.eval().draw(kind, config.flow_steps, where)
+            with autocast(at):  # as it was trained
+                images = network.eval().draw(kind, config.flow_steps, where)
         else:
             assert isinstance(network, Dcgan)
             images = network.eval().draw(len(kinds), where)
@@ -160,7 +161,10 @@ def drawn(networks: nn.ModuleDict, kind: int, count: int, seed: int, config: Con
 def patches(
     networks: nn.ModuleDict, config: Config, run_dir: Path, hardware: Hardware
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the generated patches of a run, drawn once: (n, side, side) uint8, classes (n,) int64."""
+    """Return the generated patches of a run, drawn once: (n, side, side) uint8, classes (n,) int64.
+
+    Those of the run that `init` names are taken, where it drew the same.
+    """
     files = max(round(config.generated / _CHUNK), len(GENERATED))
     kinds = np.resize(GENERATED, files)
     networks.to(device(hardware)).eval()
@@ -168,9 +172,25 @@ def patches(
     def make(file: int) -> np.ndarray:
         return drawn(networks, int(kinds[file]), _CHUNK, config.seed * files + file, config)
 
+    folder = _drawn_before(config, files) or run_dir / "generated"
     with bar("drawing patches", hardware) as progress:
-        made = kept_arrays(run_dir / "generated", files, make, progress)
+        made = kept_arrays(folder, files, make, progress)
     return np.concatenate(made), np.repeat(kinds, _CHUNK)
+
+
+def _drawn_before(config: Config, files: int) -> Path | None:
+    """Return the patches of the run that `init` names, if they are all there and would be the same."""
+    if config.init == "none":
+        return None
+    folder = Path(config.init)
+    folder = folder / "model" if (folder / "model").is_dir() else folder
+    before, _ = load_model_folder(folder, NAME, Config)
+    same = all(
+        getattr(before, name) == getattr(config, name)
+        for name in ("generator", "generated", "seed", "flow_steps", "window", "noise")
+    )
+    own = folder.parent / "generated"
+    return own if same and len(list(own.glob("*.npy"))) == files else None
 
 
 def cost(config: Config, hardware: Hardware) -> tuple[Cost, ...]:

@@ -15,10 +15,11 @@ from secondreader.learning.sampling import generator
 from secondreader.methods.second_look.config import GENERATED, Config
 from secondreader.methods.second_look.data import class_of, drawn, unplaced
 
-__all__ = ["Windows", "held", "turned", "window_places", "windows"]
+__all__ = ["TURNS", "Windows", "held", "turned", "window_places", "windows"]
 
 _LEAST_BREAST = 0.3  # of a window
-_TURNS = 8  # a square's turns and mirror images
+TURNS = 8
+"""A square's turns and mirror images."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,14 +73,14 @@ class Windows:
 
     def patches(self, numbers: np.ndarray, config: Config) -> Batch:
         """Return patches by their numbers."""
-        at = self.where[numbers // _TURNS]
+        at = self.where[numbers // TURNS]
         image = cut_out(self.images, at, config.window)
         forms = [
-            turned(patch, int(turn)) for patch, turn in zip(image, numbers % _TURNS, strict=True)
+            turned(patch, int(turn)) for patch, turn in zip(image, numbers % TURNS, strict=True)
         ]
         return {
             "image": torch.stack(forms),
-            "label": torch.from_numpy(self.label[numbers // _TURNS]),
+            "label": torch.from_numpy(self.label[numbers // TURNS]),
             "where": names(self.images, at),
         }
 
@@ -158,7 +159,7 @@ def _drawn_from(label: np.ndarray, patches: int | None, config: Config) -> dict[
     chosen = {}
     for kind in kinds:
         own = np.flatnonzero(label == kind)
-        every = len(own) * _TURNS
+        every = len(own) * TURNS
         most = every if patches is None else round(patches * (0.5 if kind == 0 else 0.5 / lesions))
         if config.trains == "check" and patches is not None:
             most = round(patches / len(kinds))
@@ -169,7 +170,7 @@ def _drawn_from(label: np.ndarray, patches: int | None, config: Config) -> dict[
             if most >= every
             else rng.choice(every, max(most, 1), replace=False, shuffle=False)
         )
-        chosen[int(kind)] = own[number // _TURNS] * _TURNS + number % _TURNS
+        chosen[int(kind)] = own[number // TURNS] * TURNS + number % TURNS
     return chosen
 
 

@@ -27,7 +27,7 @@ from secondreader.methods.second_look import generators
 from secondreader.methods.second_look.config import SHRUNK, Config
 from secondreader.methods.second_look.data import image_classes
 from secondreader.methods.second_look.network import classifier
-from secondreader.methods.second_look.windows import Windows, windows
+from secondreader.methods.second_look.windows import TURNS, Windows, windows
 
 __all__ = ["class_loss", "train_check", "train_shrunk", "train_votes"]
 
@@ -92,7 +92,14 @@ def train_shrunk(
 
 def _note(run_dir: Path, data: Windows) -> None:
     if first_process():
-        told = {"windows": len(data.label), "patches drawn from": data.counts()}
+        of = {str(k): len(np.unique(own // TURNS)) for k, own in sorted(data.drawn.items())}
+        nothing = float((data.label == 0).mean()) if len(data.label) else None
+        told = {
+            "windows": len(data.label),
+            "share of nothing": nothing,
+            "patches drawn from": data.counts(),
+            "windows of those": of,
+        }
         write_whole(run_dir / "patches.json", json.dumps(told, indent=1) + "\n")
 
 
