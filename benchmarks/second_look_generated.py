@@ -4,11 +4,13 @@ python benchmarks/second_look_generated.py REAL RUN... --data NAME=ROOT... -o FI
 
 REAL is the run of a classifier trained on real patches (the row gan-real): its features measure
 distances, and it is what the others are put beside. Each RUN is one whose classifier was trained on
-generated patches, alone or beside real ones. All figures are of the test part's windows.
+generated patches, alone or beside real ones; of runs that are named alike but for -seed1 or -seed2 the
+mean is given. All figures are of the test part's windows.
 
-Distances are Frechet's and the kernel's, of 1,000 generated patches of each class to the real ones, and
-of the real training patches to the same, which is as near as a generator can come. Pictures of phantoms
-may be kept, of real films never.
+Distances are Frechet's and the kernel's, of 1,000 generated patches of each class to real ones in any
+of their turns, and of real patches of the validation part to the same, which is as near as a generator
+can come: the features were learnt on the training part's. Pictures of phantoms may be kept, of real
+films never.
 """
 
 from __future__ import annotations
@@ -32,10 +34,10 @@ from secondreader.learning.model_folder import load_into, load_model_folder
 from secondreader.methods.second_look import generators
 from secondreader.methods.second_look.config import GENERATED, NAME, Config
 from secondreader.methods.second_look.data import ready
-from secondreader.methods.second_look.distances import frechet, kernel
+from secondreader.methods.second_look.distances import alike, frechet, weighed
 from secondreader.methods.second_look.figures import class_replicates
 from secondreader.methods.second_look.network import CLASSES, classifier
-from secondreader.methods.second_look.windows import Windows, windows
+from secondreader.methods.second_look.windows import TURNS, Windows, windows
 from secondreader.sources import images_of, load_all
 
 AT_ONCE = 256
@@ -56,6 +58,12 @@ def loaded(run: Path) -> tuple[Config, nn.Module, nn.ModuleDict | None]:
     drawing = generators.built(config)
     generators.take(drawing, folder)
     return config, network.eval(), drawing.eval()
+
+
+def name_of(run: Path) -> str:
+    """Return what a run's folder is called."""
+    run = run.resolve()
+    return run.parent.name if run.name == "model" else run.name
 
 
 def through(network: nn.Module, images: np.ndarray, change=lambda x: x) -> np.ndarray:
@@ -97,14 +105,17 @@ def far(other: np.ndarray, real: np.ndarray, women: np.ndarray) -> dict[str, str
     """Return both distances to real patches, patients and generated patches drawn again."""
     names, index = np.unique(women, return_inverse=True)
     rng = np.random.default_rng(0)
-    again = [(None, None)]
+    pairs = alike(other, real)
+    found = [(frechet(other, real), weighed(pairs))]
     for counts in draws(names.size, DRAWS):
         for column in counts.T:
             own = np.bincount(rng.integers(len(other), size=len(other)), minlength=len(other))
-            again.append((own, column[index]))
+            drawn = (own, column[index])
+            found.append((frechet(other, real, *drawn), weighed(pairs, *drawn)))
     told = {}
-    for name, distance, digits in (("Frechet", frechet, 2), ("kernel", kernel, 4)):
-        values = np.array([distance(other, real, a, b) for a, b in again])
+    for (name, digits), values in zip(
+        (("Frechet", 2), ("kernel", 4)), np.array(found).T, strict=True
+    ):
         # Drawn again, patches repeat, which makes two clouds look further apart than they are.
         low, high = np.quantile(values[1:] - values[1:].mean() + values[0], [0.025, 0.975])
         told[name] = f"{values[0]:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
@@ -145,35 +156,48 @@ def main() -> None:
     config, real_network, _ = loaded(asked.real)
     sources = load_all(asked.data)
     divided = divide_sets(sources, asked.split)
-    train, test = (
+    held, test = (
         windows(ready(images_of(sources).part(divided[p]), config), config,
                 reading=p is Part.TEST, patches=None if p is Part.TEST else config.gan_patches)
-        for p in (Part.TRAIN, Part.TEST)
+        for p in (Part.VALIDATION, Part.TEST)
     )  # fmt: skip
-    every = pixels(test, np.arange(len(test.label)) * 8, config)
+    every = pixels(test, np.arange(len(test.label)) * TURNS, config)
     women = np.array([test.images.records[i].patient_id for i in test.where[:, 0]])
-    runs = {run.resolve().name: loaded(run) for run in asked.runs}
+    runs = {name_of(run): loaded(run) for run in asked.runs}
     drawn = {
         name: {k: generators.drawn(made, k, DRAWN, 10**6 + k, own) for k in GENERATED}
         for name, (own, _, made) in runs.items()
         if made is not None and own.generated_share == 1
     }
-    real = {asked.real.resolve().name: (config, real_network, None)}
+    real = {name_of(asked.real): (config, real_network, None)}
+    data = [
+        s if s.startswith("phantom=") and "/" not in s else s.partition("=")[0] + "=ROOT"
+        for s in asked.data
+    ]
+    runs = {name_of(run): loaded(run) for run in asked.runs}
+    drawn = {
+        name: {k: generators.drawn(made, k, DRAWN, 10**6 + k, own) for k in GENERATED}
+        for name, (own, _, made) in runs.items()
+        if made is not None and own.generated_share == 1
+    }
+    real = {name_of(asked.real): (config, real_network, None)}
+    data = [s.partition("=")[0] + "=" + (s.partition("=")[2] if s.startswith("phantom") else "ROOT")
+            for s in asked.data]  # fmt: skip
     told = {
-        "command": "python benchmarks/second_look_generated.py REAL RUN... --data ...",
-        "data": [s.partition("=")[0] + "=" + (s.partition("=")[2] if s.startswith("phantom") else "ROOT")
-                 for s in asked.data],
+        "command": "python benchmarks/second_look_generated.py "
+        + " ".join(name_of(run) for run in (asked.real, *asked.runs))
+        + f" --data {' --data '.join(data)} --split {asked.split} --resamples {asked.resamples} -o FILE",
+        "data": data,
         "split": asked.split,
         "windows": {CLASSES[k]: int((test.label == k).sum()) for k in GENERATED},
         "women": len(set(women.tolist())),
+        "patches": drawn_from(asked.real),
         "checks": checked({**real, **runs}, every, test.label, women, asked.resamples),
         "explained": explained({**real, **runs}, every, test.label),
     }  # fmt: skip
     if asked.picture:
         picture(every, test.label, drawn).save(asked.picture, optimize=True)
-    told["distances"] = distances(
-        features(real_network), train, every, test.label, women, drawn, config
-    )
+    told["distances"] = distances(features(real_network), held, test, women, drawn, config)
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     for name in ("checks", "distances"):
         file = asked.out.with_name(f"{asked.out.stem}-{name}.json")
@@ -184,29 +208,46 @@ def main() -> None:
     print(json.dumps(told, indent=1, ensure_ascii=False))
 
 
+def drawn_from(run: Path) -> dict[str, object]:
+    """Return how many patches a run's classifier learnt from, and of how many windows they are turns."""
+    home = run.parent if run.name == "model" else run
+    told: dict[str, object] = json.loads((home / "patches.json").read_text(encoding="utf-8"))
+    return told
+
+
 def checked(
-    runs: dict, every: np.ndarray, labels: np.ndarray, women: np.ndarray, resamples: int
-) -> list[list[str]]:
-    """Return the paper's check of each run, and its paired difference to the first."""
+    runs: dict, every: np.ndarray, labels: np.ndarray, women: np.ndarray, resamples: int,
+    *, before: bool = False,
+) -> list[list[str]]:  # fmt: skip
+    """Return accuracies and area of each run by the test part's windows, and a paired difference.
+
+    The difference is to the first run, or to the one before. Runs that are named alike but for their
+    seed are one, of the mean of their figures.
+    """
+    other = "the one before" if before else "the first"
     rows = [["trained on", "accuracy, classes alike", "as windows come", "AUC, malignant",
-             "classes alike, less the first", "AUC, less the first"]]  # fmt: skip
-    first: list[np.ndarray] = []
+             f"classes alike, less {other}", f"AUC, less {other}"]]  # fmt: skip
+    found: dict[str, list[np.ndarray]] = {}
     for name, (_, network, _) in runs.items():
         scores = through(network, every)
         sure = np.exp(scores[:, 1] - np.log(np.exp(scores).sum(1)))
         units = positions(sure, labels == 1, women.tolist(), level="patch")
-        of = score_statistic(units)
-        area = replicates(of, units.n_patients, resamples=resamples)[:, 0]
+        area = replicates(score_statistic(units), units.n_patients, resamples=resamples)[:, 0]
         _, values = class_replicates(scores, labels, women.tolist(), resamples=resamples, seed=0)
+        own = np.column_stack([values[:, 1], values[:, 0], area])
+        found.setdefault(name.partition("-seed")[0], []).append(own)
+    beside: np.ndarray | None = None
+    for name, trainings in found.items():
+        values = np.mean(trainings, 0)
+        words = f"{name}, {len(trainings)} trainings" if len(trainings) > 1 else name
         apart = ["", ""]
-        if first:
-            both = (difference(values[:, 1], first[0]), difference(area, first[1]))
+        if beside is not None:
+            both = [difference(values[:, i], beside[:, i]) for i in (0, 2)]
             apart = [
                 "–" if d.low is None else f"{d.value:.3f} [{d.low:.3f}, {d.high:.3f}]" for d in both
             ]
-        else:
-            first = [values[:, 1], area]
-        rows.append([name, shown(values[:, 1]), shown(values[:, 0]), shown(area), *apart])
+        rows.append([words, *(shown(of) for of in values.T), *apart])
+        beside = values if beside is None or before else beside
     return rows
 
 
@@ -214,9 +255,13 @@ def explained(runs: dict, every: np.ndarray, labels: np.ndarray) -> dict[str, ob
     """Return of each run its answers, and its accuracy where the scale of grey values is mistaken."""
     told = {}
     for name, (_, network, _) in runs.items():
+        # What x is to a network that learnt values from -1 to 1, (x + 1) / 2 is to this one, which
+        # learnt them from 0 to 1; but for the zeros around an image.
         wrong = {
-            "validated on values from -1 to 1": lambda x: x * 2 - 1,
-            "validated on values from 0 to 255": lambda x: x * 255,
+            "learnt 0 to 1, validated on -1 to 1": lambda x: x * 2 - 1,
+            "learnt 0 to 1, validated on 0 to 255": lambda x: x * 255,
+            "learnt -1 to 1, validated on 0 to 1": lambda x: (x + 1) / 2,
+            "learnt -1 to 1, validated on 0 to 255": lambda x: (255 * x + 1) / 2,
         }
         told[name] = {
             **mistakes(through(network, every), labels),
@@ -229,22 +274,22 @@ def explained(runs: dict, every: np.ndarray, labels: np.ndarray) -> dict[str, ob
 
 
 def distances(
-    network: nn.Module, train: Windows, every: np.ndarray, labels: np.ndarray, women: np.ndarray,
-    drawn: dict, config: Config,
-) -> list[list[str]]:  # fmt: skip
-    """Return both distances of each generator's classes, beside those of real training patches."""
+    network: nn.Module, held: Windows, test: Windows, women: np.ndarray, drawn: dict, config: Config
+) -> list[list[str]]:
+    """Return both distances of each generator's classes, beside those of real patches of other women."""
     rows = [["patches", "class", "Frechet", "kernel"]]
     rng = np.random.default_rng(0)
     for kind in GENERATED:
-        own = rng.permutation(np.flatnonzero(labels == kind))[:MOST_REAL]
-        real, whose = through(network, every[own]), women[own]
-        if kind not in train.drawn or len(own) < 2:
+        own = rng.permutation(np.flatnonzero(test.label == kind))[:MOST_REAL]
+        if kind not in held.drawn or len(own) < 2:
             continue
-        held = pixels(train, rng.permutation(train.drawn[kind])[:DRAWN], config)
-        clouds = {"real, of the training part": held}
+        turned = own * TURNS + rng.integers(TURNS, size=len(own))
+        real = through(network, pixels(test, turned, config))
+        other = pixels(held, rng.permutation(held.drawn[kind])[:DRAWN], config)
+        clouds = {"real, of the validation part": other}
         clouds |= {name: images[kind].astype(np.float32) / 255 for name, images in drawn.items()}
         for name, images in clouds.items():
-            got = far(through(network, images), real, whose)
+            got = far(through(network, images), real, women[own])
             rows.append([name, CLASSES[kind], got["Frechet"], got["kernel"]])
     return rows
 

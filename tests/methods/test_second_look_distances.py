@@ -6,7 +6,7 @@ import torch
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import poly_mmd
 
-from secondreader.methods.second_look.distances import frechet, kernel
+from secondreader.methods.second_look.distances import alike, frechet, kernel, weighed
 
 RNG = np.random.default_rng(0)
 A, B = RNG.normal(0, 1, (60, 5)), RNG.normal(0.4, 1.5, (50, 5)) @ RNG.normal(0, 1, (5, 5))
@@ -41,6 +41,20 @@ def test_kernel_is_the_librarys_where_both_are_alike_in_number():
 def test_what_was_drawn_never_is_not_there(distance):
     drawn = np.r_[np.ones(40), np.zeros(20)]
     assert distance(A, B, drawn) == pytest.approx(distance(A[:40], B))
+
+
+def test_what_is_alike_is_weighed_as_often_as_wanted():
+    of = alike(A, B)
+    for drawn in (None, np.r_[np.ones(40), np.zeros(20)], np.arange(60)):
+        assert weighed(of, drawn) == pytest.approx(kernel(A, B, drawn))
+    # By hand, of three: 2 draws of the first, 1 of the second; pairs of one draw with itself left out.
+    x = np.array([[1.0], [2.0]])
+    within = (2 * (1 * 2 + 1) ** 3 * 2) / (9 - 5)
+    across = ((1 * 3 + 1) ** 3 * 2 + (2 * 3 + 1) ** 3) / 3
+    other = (3 * 4 + 1) ** 3
+    got = weighed(alike(x, np.array([[3.0], [4.0]])), np.array([2, 1]), np.array([1, 1]))
+    both = ((1 * 4 + 1) ** 3 * 2 + (2 * 4 + 1) ** 3) / 3
+    assert got == pytest.approx(within + other - (across + both))
 
 
 def test_frechet_counts_what_was_drawn_twice_twice():

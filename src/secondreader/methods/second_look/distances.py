@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["frechet", "kernel"]
+__all__ = ["alike", "frechet", "kernel", "weighed"]
 
 
 def frechet(
@@ -47,19 +47,33 @@ def kernel(
 
     Parameters are those of `frechet`; a draw is never compared with itself.
     """
+    return weighed(alike(a, b), of_a, of_b)
+
+
+def alike(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return how alike features (n, d) and (m, d) are: (n, n) and (m, m) within, (n, m) across.
+
+    To be weighed many times; a row is not compared with itself.
+    """
+    within = (_kernel(a, a), _kernel(b, b))
+    for square in within:
+        np.fill_diagonal(square, 0)
+    return (*within, _kernel(a, b))
+
+
+def weighed(
+    of: tuple[np.ndarray, np.ndarray, np.ndarray],
+    of_a: np.ndarray | None = None,
+    of_b: np.ndarray | None = None,
+) -> float:
+    """Return `kernel` of what is `alike`, rows counting as often as they were drawn."""
+    a, b, across = of
     one = np.ones(len(a)) if of_a is None else np.asarray(of_a, np.float64)
     two = np.ones(len(b)) if of_b is None else np.asarray(of_b, np.float64)
-    within = _pairs(a, one) + _pairs(b, two)
-    across = one @ _alike(a, b) @ two / (one.sum() * two.sum())
-    return float(within - 2 * across)
+    within = sum(w @ x @ w / (w.sum() ** 2 - (w**2).sum()) for w, x in ((one, a), (two, b)))
+    return float(within - 2 * (one @ across @ two) / (one.sum() * two.sum()))
 
 
-def _pairs(x: np.ndarray, of: np.ndarray) -> float:
-    alike = _alike(x, x)
-    np.fill_diagonal(alike, 0)
-    return float(of @ alike @ of / (of.sum() ** 2 - (of**2).sum()))
-
-
-def _alike(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    alike: np.ndarray = (a.astype(np.float64) @ b.T.astype(np.float64) / a.shape[1] + 1) ** 3
-    return alike
+def _kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    made: np.ndarray = (a.astype(np.float64) @ b.T.astype(np.float64) / a.shape[1] + 1) ** 3
+    return made
