@@ -174,15 +174,6 @@ def main() -> None:
         s if s.startswith("phantom=") and "/" not in s else s.partition("=")[0] + "=ROOT"
         for s in asked.data
     ]
-    runs = {name_of(run): loaded(run) for run in asked.runs}
-    drawn = {
-        name: {k: generators.drawn(made, k, DRAWN, 10**6 + k, own) for k in GENERATED}
-        for name, (own, _, made) in runs.items()
-        if made is not None and own.generated_share == 1
-    }
-    real = {name_of(asked.real): (config, real_network, None)}
-    data = [s.partition("=")[0] + "=" + (s.partition("=")[2] if s.startswith("phantom") else "ROOT")
-            for s in asked.data]  # fmt: skip
     told = {
         "command": "python benchmarks/second_look_generated.py "
         + " ".join(name_of(run) for run in (asked.real, *asked.runs))
