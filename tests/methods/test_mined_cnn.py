@@ -271,6 +271,7 @@ def every_choice():
 def test_every_row_of_the_study_trains_reads_and_scores_positions(row, tmp_path):
     settings_ = [f"{k}={v}" for k, v in _FEW.items()]
     settings_ += [f"{k}={v}" for k, v in row.recipe.settings.items()]
+    settings_ += [f"validation_negatives={_FEW['validation_negatives']}"]  # the row's take minutes
     config = resolve(Config, "secondreader.methods.mined_cnn", "cpu", settings_)
     images = Phantoms(("HOLOGIC", "GE MEDICAL", "SIEMENS"))
     train(config, images, images, tmp_path, hardware=Hardware("cpu", progress=False))
