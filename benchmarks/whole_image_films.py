@@ -5,8 +5,8 @@ mini-MIAS: trained from random weights on the films of the other folds; on phant
 classifier by the preset cpu); on phantoms, then tuned on the films of the other folds with image labels
 only. Every film is scored by a network that saw no film of its woman. The networks of two folds score on two
 scales, the one of phantoms on one: pooled are the ranks that scores have among the films of their fold, in all
-three ways. AUC with intervals over women, and paired differences. A second call goes on where the first was
-stopped.
+three ways. AUC with intervals over women, and the paired differences of all three. These films were looked at in
+development. A second call goes on where the first was stopped; hours are those of all calls.
 """
 
 from __future__ import annotations
@@ -27,13 +27,17 @@ from secondreader.evaluation.classification import score_statistic
 from secondreader.evaluation.units import positions
 from secondreader.learning.hardware import Hardware
 from secondreader.learning.patches import whole
+from secondreader.learning.run_folder import write_whole
 from secondreader.methods.patch_to_image.data import ready, truth
 from secondreader.methods.patch_to_image.network import COLUMNS, ImageClassifier
 from secondreader.methods.patch_to_image.reader import load
+from secondreader.reading import load_model
 from secondreader.scoring import Chosen, choose
 from secondreader.sources import load_all
+from secondreader.studies.spent import hours
 
 SCRATCH, PHANTOMS, TUNED = "random weights", "phantoms only", "phantoms, then tuned"
+LOOKED = "looked at in development"
 
 
 @torch.inference_mode()
@@ -61,24 +65,39 @@ def ranked(
 
 def trained(asked: argparse.Namespace, way: str, fold: int) -> Path:
     """Return the model of a way to train and a fold."""
-    run = Path(asked.start)
-    start = run / "model" if (run / "model").is_dir() else run
+    start = begun_with(asked)
     if way == PHANTOMS:
         return start
-    told = json.loads((start / "config.json").read_text(encoding="utf-8"))
-    alike = [f"architecture={told['config']['architecture']}"]  # one network, three ways
+    alike = [f"architecture={settings(start)['architecture']}"]  # one network, three ways
     tune = way == TUNED
-    return pipeline.train(
-        "patch_to_image",
-        [asked.data],
-        asked.work / f"{'tuned' if tune else 'scratch'}-{fold}",
-        split=f"{asked.split}:{fold}",
-        preset=asked.preset,
-        settings=[*alike, "trains=tune"] if tune else alike,
-        init=asked.start if tune else None,
-        hardware=Hardware(threads=asked.threads, progress=not asked.quiet),
-        fitted=False,
-    )
+    run = asked.work / f"{'tuned' if tune else 'scratch'}-{fold}"
+    with hours(run.with_name(f"{run.name}.hours.json"), run.name, write_whole) as so_far:
+        model = pipeline.train(
+            "patch_to_image",
+            [asked.data],
+            run,
+            split=f"{asked.split}:{fold}",
+            preset=asked.preset,
+            settings=[*alike, "trains=tune"] if tune else alike,
+            init=asked.start if tune else None,
+            hardware=Hardware(threads=asked.threads, progress=not asked.quiet),
+            fitted=False,
+        )
+        cost = run.with_name(f"{run.name}.cost.json")
+        if not cost.is_file():  # else it was trained by a call before
+            write_whole(cost, json.dumps(round(so_far(), 4)) + "\n")
+    return model
+
+
+def begun_with(asked: argparse.Namespace) -> Path:
+    """Return the model folder of the run on phantoms."""
+    run = Path(asked.start)
+    return run / "model" if (run / "model").is_dir() else run
+
+
+def settings(model: Path) -> dict:
+    """Return what a model was trained with."""
+    return json.loads((model / "config.json").read_text(encoding="utf-8"))["config"]
 
 
 def main() -> None:
@@ -96,14 +115,29 @@ def main() -> None:
     asked = parser.parse_args()
     sources = load_all([asked.data])
     found: dict[str, dict] = {way: {} for way in (SCRATCH, PHANTOMS, TUNED)}
+    seeds: dict[str, list[int]] = {way: [] for way in found}
     for way, films in found.items():
         for fold in range(asked.folds):
             chosen = choose(sources, f"{asked.split}:{fold}", Part.TEST)
-            films |= ranked(scores(trained(asked, way, fold), chosen))
+            model = trained(asked, way, fold)
+            seeds[way].append(settings(model)["seed"])
+            films |= ranked(scores(model, chosen))
+    phantoms = begun_with(asked)
+    costs = {
+        file.name.removesuffix(".cost.json"): json.loads(file.read_text(encoding="utf-8"))
+        for file in sorted(asked.work.glob("*.cost.json"))
+    }
     told = {
         "command": f"python benchmarks/whole_image_films.py mini_mias=ROOT --from RUN --preset {asked.preset}",
         "split": f"{asked.split}, {asked.folds} folds, each film by a network of the others, ranked among its fold's",
         "data": [{"name": s.dataset, "fingerprint": s.fingerprint} for s in sources],
+        "films": LOOKED,
+        "phantoms only": {
+            "sha256": load_model(str(phantoms)).sha256,
+            **{name: settings(phantoms)[name] for name in ("architecture", "seed")},
+        },
+        "seeds": seeds,
+        "hours": {"all": round(sum(costs.values()), 4), **costs},
         "interval": {"method": "patient bootstrap", "resamples": RESAMPLES},
         "table": table(found),
     }
@@ -115,7 +149,9 @@ def main() -> None:
 def table(found: dict[str, dict]) -> list[list[str]]:
     """Return what a README shows."""
     words = {"malignant": "malignant against the rest", "abnormal": "abnormal against normal"}
-    rows = [["films", "with / without", "network", "AUC", "difference to random weights"]]
+    apart = [SCRATCH, PHANTOMS]
+    heads = [f"less {way}" for way in apart]
+    rows = [[f"films, {LOOKED}", "with / without", "network", "AUC", *heads]]
     paths = sorted(set.intersection(*(set(films) for films in found.values())))
     for column, name in enumerate(COLUMNS):
         known = [p for p in paths if not np.isnan(found[SCRATCH][p][1][column])]
@@ -126,11 +162,14 @@ def table(found: dict[str, dict]) -> list[list[str]]:
             own = positions(np.array([films[p][0][column] for p in known]), label, who)
             drawn[way] = replicates(score_statistic(own), own.n_patients)[:, 0]
         for way, values in drawn.items():
-            got, apart = estimate(values), difference(values, drawn[SCRATCH])
+            got = estimate(values)
+            less = ["", ""]  # each pair once: of ways that come before
+            for place, other in enumerate(apart[: list(drawn).index(way)]):
+                gap = difference(values, drawn[other])
+                less[place] = shown(gap.value, gap.low, gap.high)
             rows.append(
                 [words[name], f"{label.sum()} / {(~label).sum()}", way,
-                 shown(got.value, got.low, got.high),
-                 "" if way == SCRATCH else shown(apart.value, apart.low, apart.high)]
+                 shown(got.value, got.low, got.high), *less]
             )  # fmt: skip
     return rows
 
