@@ -1,8 +1,10 @@
-"""Table 3 as ratios: python benchmarks/tissue_heatmap_ratio.py BASELINE LOCAL --data NAME=ROOT -o FILE.json
+"""Table 3 as ratios: python benchmarks/tissue_heatmap_ratio.py --baseline RUN... --local RUN... --data NAME=ROOT -o FILE.json
 
 The paper does not say in what its squared errors are, so the two heatmaps are compared by the ratio of
 their errors: with the local answers over without, on training and on test images, and for each the
-error over that of a heatmap of zeros. Intervals over patients, of the same images for both.
+error over that of a heatmap of zeros. The runs of one kind differ by their seeds, and stand in the same
+order: a row for each seed, with its interval over patients, and one for all, with seeds and patients
+both drawn again. Always of the same images for both.
 """
 
 from __future__ import annotations
@@ -17,51 +19,84 @@ from secondreader.datasets.parts import divide_sets
 from secondreader.domain import Part
 from secondreader.evaluation.bootstrap import RESAMPLES, estimate
 from secondreader.evaluation.means import mean_replicates
-from secondreader.methods.tissue_heatmap.data import Small, ready
+from secondreader.methods.tissue_heatmap.data import ready
 from secondreader.methods.tissue_heatmap.figures import heatmap_errors
+from secondreader.methods.tissue_heatmap.reader import TissueHeatmap
 from secondreader.methods.tissue_heatmap.two_views import load
 from secondreader.sources import images_of, load_all
 
 PRINTED = {Part.TRAIN: ("training", 0.12, 2.25), Part.TEST: ("held out", 6.48, 6.04)}
 
 
+def loaded(run: Path) -> TissueHeatmap:
+    """Return the reader of a run folder or a model folder."""
+    return load(run / "model" if (run / "model").is_dir() else run)
+
+
+def over_seeds(drawn: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Draw seeds again beside patients.
+
+    Parameters
+    ----------
+    drawn
+        (1 + resamples, seeds) of means on resamples of patients, the same for all seeds.
+    seed
+        Of the seeds' draws: the same draws for every call.
+
+    Returns
+    -------
+    numpy.ndarray
+        (1 + resamples,): the mean over all seeds, and over as many drawn with replacement.
+    """
+    resamples, seeds = len(drawn) - 1, drawn.shape[1]
+    picks = np.random.default_rng(seed).integers(seeds, size=(resamples, seeds))
+    again = np.take_along_axis(drawn[1:], picks, axis=1).mean(1)
+    return np.concatenate([[drawn[0].mean()], again])
+
+
 def main() -> None:
-    """Measure both models on both parts."""
+    """Measure all models on both parts."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("baseline", type=Path)
-    parser.add_argument("local", type=Path)
+    parser.add_argument("--baseline", type=Path, nargs="+", required=True)
+    parser.add_argument("--local", type=Path, nargs="+", required=True)
     parser.add_argument("--data", action="append", required=True)
     parser.add_argument("--split", default="official")
     parser.add_argument("--resamples", type=int, default=RESAMPLES)
     parser.add_argument("-o", "--out", type=Path, required=True)
     asked = parser.parse_args()
-    readers = [
-        load(run / "model" if (run / "model").is_dir() else run)
-        for run in (asked.baseline, asked.local)
-    ]
+    if len(asked.baseline) != len(asked.local):
+        parser.error(f"--local: got {len(asked.local)} runs, expected {len(asked.baseline)}")
+    kinds = [[loaded(run) for run in runs] for runs in (asked.baseline, asked.local)]
     sources = load_all(asked.data)
     parts = divide_sets(sources, asked.split)
-    rows = [["images", "with over without, published", "with over without",
+    config = kinds[0][0].config
+    rows = [["images", "seed", "with over without, published", "with over without",
              "without, over zeros", "with, over zeros"]]  # fmt: skip
     counts = {}
     for part, (words, before, after) in PRINTED.items():
-        images = ready(images_of(sources).part(parts[part]), readers[0].config)
-        columns = []
-        for reader in readers:
-            local = reader.local(images)
-            errors, patients = heatmap_errors(reader, images, local)
-            columns.append(errors)
-        zeros = (Small.of(images, local, readers[0].config).target ** 2).mean((1, 2, 3)).numpy()
-        drawn = mean_replicates(
-            np.column_stack([*columns, zeros]), patients, resamples=asked.resamples
-        )
-        without, both, nothing = drawn.T
-        figures = [estimate(r) for r in (both / without, without / nothing, both / nothing)]
-        rows.append([words, f"{after / before:.2f}", *(shown(f) for f in figures)])
-        counts[words] = {"images": len(zeros), "patients": len(set(patients)),
+        images = ready(images_of(sources).part(parts[part]), config)
+        local = kinds[0][0].local(images)  # every model stands on one classifier
+        found = [[heatmap_errors(reader, images, local) for reader in kind] for kind in kinds]
+        _, zeros, patients = found[0][0]
+        columns = [errors for kind in found for errors, _, _ in kind] + [zeros]
+        drawn = mean_replicates(np.column_stack(columns), patients, resamples=asked.resamples)
+        seeds = len(kinds[0])
+        without, both, nothing = drawn[:, :seeds], drawn[:, seeds:-1], drawn[:, -1]
+        published = f"{after / before:.2f}"
+        lines = [
+            (str(reader.config.seed), without[:, i], both[:, i])
+            for i, reader in enumerate(kinds[0])
+        ]
+        if seeds > 1:
+            lines.append(("all", over_seeds(without), over_seeds(both)))
+        for name, a, b in lines:
+            figures = [estimate(r) for r in (b / a, a / nothing, b / nothing)]
+            rows.append([words, name, published, *(shown(f) for f in figures)])
+        counts[words] = {"images": len(zeros), "with heat": int((zeros > 0).sum()),
+                         "patients": len(set(patients)),
                          "mean squared error": [float(c.mean()) for c in columns]}  # fmt: skip
     told = {
-        "command": "python benchmarks/tissue_heatmap_ratio.py BASELINE LOCAL --data ...",
+        "command": "python benchmarks/tissue_heatmap_ratio.py --baseline RUN... --local RUN... --data ...",
         "split": asked.split, "on": counts, "resamples": asked.resamples, "table": rows,
     }  # fmt: skip
     asked.out.parent.mkdir(parents=True, exist_ok=True)

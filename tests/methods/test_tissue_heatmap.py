@@ -104,6 +104,8 @@ def test_saliency_is_the_slope_of_the_entropy_at_its_place_in_the_image():
             other[0, 0, row, col] += step
             slope = float((entropy(network(other)) - entropy(network(crop))) / step)
             assert found[32 + row, 64 + col] == pytest.approx(abs(slope), rel=0.2, abs=2e-5)
+    even = saliency(network, image, tile, SMALL, alike=True)
+    assert even.sum() == pytest.approx(1) and np.allclose(even * found.sum(), found, atol=1e-6)
     both = saliency(network, image, np.array([[1, 2], [0, 0]]), SMALL)
     assert np.allclose(both[96:], 0) and both.sum() > found.sum()
 
@@ -317,6 +319,8 @@ def test_nothing_is_salient_outside_the_heatmap():
     assert salient[:80, :80].max() > 0
     salient[:80, :80] = 0
     assert salient.max() == 0
+    breast_ = inside(prepared, SMALL, local.shape)
+    assert reader.salient(prepared, local, breast_, gated=False)[120:].max() > 0
 
 
 @pytest.mark.parametrize("trains", ["tissue", "baseline", "heatmap"])

@@ -86,9 +86,16 @@ def entropy(logit: Tensor) -> Tensor:
 
 
 def saliency(
-    network: Tissue, prepared: np.ndarray, tiles: np.ndarray, config: Config
+    network: Tissue,
+    prepared: np.ndarray,
+    tiles: np.ndarray,
+    config: Config,
+    *,
+    alike: bool = False,
 ) -> np.ndarray:
     """Return |∂H/∂x| of tiles, summed at their places in the whole image.
+
+    The slope vanishes where a tile is sure, for its entropy then lies flat: sure tiles say little.
 
     Parameters
     ----------
@@ -100,6 +107,8 @@ def saliency(
         (n, 2) int: places (row, col) of `answers`, those inside the heatmap and positive.
     config
         Patch and stride.
+    alike
+        Bring the slope of each tile to a sum of 1, so that all say as much (ours).
 
     Returns
     -------
@@ -119,7 +128,10 @@ def saliency(
         image = torch.from_numpy(crops.astype(np.float32))[:, None].to(where).requires_grad_()
         with torch.enable_grad():
             (slope,) = torch.autograd.grad(entropy(network(image).float()).sum(), image)
-        for (row, col), own in zip(some.tolist(), slope[:, 0].abs().cpu().numpy(), strict=True):
+        steep = slope[:, 0].abs()
+        if alike:
+            steep = steep / steep.sum((1, 2), keepdim=True).clamp(min=1e-30)
+        for (row, col), own in zip(some.tolist(), steep.cpu().numpy(), strict=True):
             padded[row : row + config.patch, col : col + config.patch] += own
     return padded[: prepared.shape[0], : prepared.shape[1]]
 

@@ -17,10 +17,11 @@ from secondreader import geometry, imaging
 from secondreader.domain import Frame, Mammogram
 from secondreader.methods.tissue_heatmap.config import NAME, Config
 
-__all__ = ["Nipple", "nipple", "prepare", "refusal"]
+__all__ = ["SURE", "Nipple", "nipple", "prepare", "refusal"]
 
 _LEAST = 64  # pixels each way
-_SURE = 0.5  # below, the nipple is not used
+SURE = 0.5
+"""Below, the nipple is not used."""
 
 
 class Nipple(NamedTuple):
@@ -120,7 +121,7 @@ def _canvas(values: np.ndarray, frame: Frame, config: Config) -> tuple[np.ndarra
     size = round(config.canvas_mm / config.spacing_mm)
     found = nipple(inside, config.spacing_mm)
     rows = np.flatnonzero(inside.any(axis=1))
-    row = found.row if found.sure >= _SURE else (rows[0] + rows[-1]) / 2
+    row = found.row if found.sure >= SURE else (rows[0] + rows[-1]) / 2
     high, wide = min(size, values.shape[0]), min(size, values.shape[1])
     top = int(np.clip(round(row - high / 2), 0, values.shape[0] - high))
     left = int(np.clip(round(found.col) + 1 - wide, 0, values.shape[1] - wide))

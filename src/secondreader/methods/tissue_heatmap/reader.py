@@ -127,13 +127,21 @@ class TissueHeatmap:
         )
         return ImageReading(mammogram.source, score, None, places, Heatmap(heat, grid))
 
-    def salient(self, prepared: np.ndarray, local: np.ndarray, breast: np.ndarray) -> np.ndarray:
+    def salient(
+        self,
+        prepared: np.ndarray,
+        local: np.ndarray,
+        breast: np.ndarray,
+        *,
+        gated: bool = True,
+        alike: bool = False,
+    ) -> np.ndarray:
         """Return the gated saliency of a prepared image, (rows, cols) float32; 0 outside the heatmap.
 
         Positive tiles whose middle lies where the heatmap reaches `gate` of its highest place; with
-        the tissue classifier alone all positive tiles.
+        the tissue classifier alone, or not ``gated``, all positive tiles. ``alike`` as of `saliency`.
         """
-        gate = self.gate(prepared, local)
+        gate = self.gate(prepared, local) if gated else np.ones((PLACES, PLACES), bool)
         tiles = np.argwhere((local >= self.config.marked) & breast)
         side = max(prepared.shape) / PLACES
         at = np.clip((middles(tiles, self.config) / side).astype(int), 0, PLACES - 1)
@@ -141,7 +149,7 @@ class TissueHeatmap:
         order = np.argsort(-local[tiles[:, 0], tiles[:, 1]], kind="stable")[
             : self.config.most_tiles
         ]
-        found = saliency(self.tissue, prepared, tiles[order], self.config)
+        found = saliency(self.tissue, prepared, tiles[order], self.config, alike=alike)
         rows, cols = (
             np.minimum((np.arange(n) / side).astype(int), PLACES - 1) for n in prepared.shape
         )
