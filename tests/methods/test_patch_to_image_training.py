@@ -133,6 +133,13 @@ def test_a_top_begins_with_the_patch_classifier_and_tuning_with_all_of_the_image
     assert 0 < max(near) < 0.05  # one step away
 
 
+def test_tuning_that_is_validated_once_ends_with_its_last_step(image, tmp_path):
+    once = {"tune.steps": 2, "tune.validate_every": 1_000_000}
+    trained(tmp_path, str(image[0]), trains="tune", **once)
+    done = json.loads((tmp_path / "stages/tune/done.json").read_text())
+    assert done["step"] == 2 and [row["step"] for row in done["history"]] == [2]
+
+
 def test_tuning_another_network_is_one_line(image, tmp_path):
     with pytest.raises(
         SecondReaderError, match=r"^--init: got a model of architecture resnet_small"
