@@ -8,6 +8,11 @@ the test part of each: those of its own on the diagonal, and off it what a hospi
 another scanner. Log loss, expected calibration error (bins of equal mass) and the slope of
 recalibration, intervals over patients, and the paired difference in log loss to what is fitted at
 home. `uncalibrated` is the score as it is, where that can be a probability.
+
+Every way acts on the score of the --level, a breast's unless told: the mean of its views' scores, not on
+each view's. Intervals draw the women of the test part again, and not those that calibration was fitted
+on: they say how sure a figure of these maps is, not how much another fit would differ. Which images a
+model was trained on stands in its folder, and in the file.
 """
 
 from __future__ import annotations
@@ -101,6 +106,18 @@ def rows_of(
     return rows
 
 
+def told_of(model: str, prints: dict[str, str]) -> dict[str, object]:
+    """Return which run a model is of, and what it was trained on; by fingerprint where that is not here."""
+    folder = Path(model)
+    folder = folder / "model" if (folder / "model").is_dir() else folder
+    if not (folder / "environment.json").is_file():
+        return {"model": model}
+    told = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
+    data = [prints.get(of, f"{name}, {of}") for name, of in told.get("data", {}).items()]
+    run = "/".join(folder.resolve().parent.parts[-2:])
+    return {"model": run, "trained on": data, "split": told.get("split")}
+
+
 def main() -> None:
     """Fit everywhere, measure everywhere."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -119,6 +136,7 @@ def main() -> None:
         ]
         for data in asked.data
     }
+    prints = {source.fingerprint: data for data in asked.data for source in load_all([data])}
     notes: list[str] = []
     rows = [["reader", "way", "fitted on", "used on", *NAMES, "log loss, less fitted at home"]]
     for index, model in enumerate(scoring.load_models(asked.models)):
@@ -128,7 +146,10 @@ def main() -> None:
         )
         rows += rows_of(model.name, fitted, tested, asked.resamples, notes)
     told = {
-        "command": "python benchmarks/calibration_vendors.py MODEL... --data phantom=SET:VENDOR...",
+        "command": "python benchmarks/calibration_vendors.py MODEL... --data "
+        f"{' --data '.join(asked.data)} --split {asked.split} --level {asked.level} "
+        f"--resamples {asked.resamples} --work FOLDER -o FILE",
+        "models": [told_of(model, prints) for model in asked.models],
         "data": asked.data, "split": asked.split, "level": asked.level, "resamples": asked.resamples,
         "not fitted": notes, "table": rows,
     }  # fmt: skip

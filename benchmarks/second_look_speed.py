@@ -4,7 +4,8 @@ Reads a phantom view of 4096 x 3328 pixels with networks as they are drawn at ra
 preset so that each has its own peak of memory: preparing, the network, and the rest (masks back to the
 source, heatmap); a training step of one view, forward and backward; and what the classifier of windows
 takes of the same view. Beside it stands what the machine multiplies, as a yardstick. Processor seconds
-are of all threads together: on a machine that does something else beside, they are what to trust.
+are of all threads together. Run it on a machine that does nothing else: beside another training both
+the clock and the processor seconds are several times too long.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import torch
 from secondreader.domain import ImageSource, Mammogram
 from secondreader.learning.configuration import resolve
 from secondreader.learning.folding import folded
+from secondreader.learning.hardware import autocast
 from secondreader.methods import METHODS
 from secondreader.methods.second_look.config import Config
 from secondreader.methods.second_look.data import prepare
@@ -79,7 +81,9 @@ def step(config: Config):
 
     def once() -> None:
         network.zero_grad(set_to_none=True)
-        region_loss(network, batch).backward()
+        with autocast(torch.device("cpu")):  # as training does
+            loss = region_loss(network, batch)
+        loss.backward()
 
     return once
 
