@@ -9,7 +9,9 @@ import torch
 from secondreader import geometry
 from secondreader.domain import (
     Circle,
+    Detection,
     Frame,
+    ImageReading,
     ImageSource,
     Kind,
     Laterality,
@@ -34,6 +36,7 @@ from secondreader.methods.tissue_heatmap.network import (
     Pair,
     Tissue,
 )
+from secondreader.methods.tissue_heatmap.two_views import linked
 from secondreader.methods.tissue_heatmap.views import (
     opposite,
     other_views,
@@ -248,6 +251,26 @@ def test_an_exam_is_read_with_both_views_and_an_image_alone_with_one(reader):
     blank = Mammogram(np.zeros((300, 200), np.float32), (0.25, 0.25), L, View.MLO, ImageSource("x"))
     refused = reader.read_exam([cc, blank])
     assert refused[0].score == alone[0].score and refused[1].refused[0] == "no-breast"
+
+
+def test_detections_that_ask_for_each_other_are_linked_and_no_others():
+    def reading(*places):
+        found = [Detection(Kind.SUSPICIOUS_REGION, Circle(r, c, 5), 0.9) for r, c in places]
+        return ImageReading(ImageSource("x"), 0.9, None, tuple(found))
+
+    one, two = np.full((7, 2), -1), np.full((7, 2), -1)
+    one[2] = 5, 3  # place (5, 3) has its middle at (192, 128)
+    two[3] = 2, 2  # and (2, 2) at (96, 96)
+    frames = (geometry.identity((320, 256)),) * 2
+    views_ = reading((100, 96), (100, 190)), reading((60, 130), (190, 130), (192, 10))
+    got = linked(views_, frames, (one, two), SMALL, "1+2")
+    assert [d.link for d in got[0].detections] == ["1+2/1", None]
+    # The first of the other view asks for the same place, but is not asked for.
+    assert [d.link for d in got[1].detections] == [None, "1+2/1", None]
+    far = linked((reading((100, 96)), reading((230, 130))), frames, (one, two), SMALL, "1+2")
+    assert [d.link for r in far for d in r.detections] == [None, None]
+    none = linked((reading((100, 96)), reading()), frames, (one, two), SMALL, "1+2")
+    assert none[0].detections[0].link is None
 
 
 # ------------------------------------------------------------------------------ figures

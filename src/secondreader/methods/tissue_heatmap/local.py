@@ -137,7 +137,7 @@ def saliency(
 
 
 def quick(network: Tissue) -> Tissue:
-    """Return a copy that reads and does not learn: the same to rounding, in half the time."""
+    """Return a copy that reads and does not learn: the same to rounding, without batch normalisation."""
     read = copy.deepcopy(network).eval()
     read.features = folded(read.features)
     return read.requires_grad_(False)

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
+from secondreader import geometry
 from secondreader.domain import Frame, ImageReading, Mammogram
 from secondreader.learning.model_folder import load_into, load_model_folder
 from secondreader.learning.prepared import Prepared
 from secondreader.methods.tissue_heatmap.config import NAME, Config
-from secondreader.methods.tissue_heatmap.local import inside, seen
+from secondreader.methods.tissue_heatmap.local import inside, middles, seen
 from secondreader.methods.tissue_heatmap.network import Aggregated, HeatmapNet, Pair, Tissue
 from secondreader.methods.tissue_heatmap.reader import Local, Progress, TissueHeatmap
 from secondreader.methods.tissue_heatmap.views import opposite, other_views, partners, together
 
-__all__ = ["TwoViews", "load"]
+__all__ = ["TwoViews", "linked", "load"]
 
 
 class TwoViews(TissueHeatmap):
@@ -48,15 +50,27 @@ class TwoViews(TissueHeatmap):
         def looked(number: int) -> Tensor:
             return seen(self.tissue, _pixels(made[number]), self.config)
 
-        readings = []
+        readings: list[ImageReading] = []
+        columns = {}
         for number, (mammogram, found) in enumerate(zip(images, made, strict=True)):
             if isinstance(found, ImageReading):
                 readings.append(found)
                 continue
             other = others[number]
             beside = None if other is None else (_pixels(made[other]), looked(other))
-            local = self._local(found[0], looked(number), beside)
+            local, columns[number] = self._local(found[0], looked(number), beside)
             readings.append(self._reading(mammogram, *found, local))
+        for number, other in others.items():
+            if other is not None and number < other and others[other] == number:
+                frames = [made[n][1] for n in (number, other)]
+                pair = linked(
+                    (readings[number], readings[other]),
+                    (frames[0], frames[1]),
+                    (columns[number], columns[other]),
+                    self.config,
+                    f"{number + 1}+{other + 1}",
+                )
+                readings[number], readings[other] = pair
         return tuple(readings)
 
     def local(self, images: Prepared, progress: Progress = lambda done, total: None) -> Local:
@@ -70,20 +84,72 @@ class TwoViews(TissueHeatmap):
 
         found = []
         for index, other in enumerate(others.tolist()):
-            found.append(self._local(*looked(index), looked(other) if other >= 0 else None))
+            found.append(self._local(*looked(index), looked(other) if other >= 0 else None)[0])
             progress(index + 1, len(images))
         return found
 
     def _local(
         self, own: np.ndarray, known: Tensor, beside: tuple[np.ndarray, Tensor] | None
-    ) -> np.ndarray:
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the answers of an image, and for each column of places where the other view is asked."""
         if beside is None:
-            return together(self.pair, known, None, np.zeros((0, 2), int))
+            nowhere = np.zeros((0, 2), int)
+            return together(self.pair, known, None, nowhere), nowhere
         pixels, other = beside
         alone = together(self.pair, other, None, np.zeros((0, 2), int))
         breast = inside(pixels, self.config, alone.shape)
         at = partners(known.shape[1], own, pixels, alone, breast, self.config)
-        return together(self.pair, known, other, at)
+        return together(self.pair, known, other, at), at
+
+
+def linked(
+    readings: tuple[ImageReading, ImageReading],
+    frames: tuple[Frame, Frame],
+    columns: tuple[np.ndarray, np.ndarray],
+    config: Config,
+    name: str,
+) -> tuple[ImageReading, ImageReading]:
+    """Link detections of two views of a breast that are each other's: each is asked for by the other.
+
+    Parameters
+    ----------
+    readings, frames
+        Of both views.
+    columns
+        Of both, what `partners` gives.
+    config
+        `depth_mm`: so near to the place that is asked must the other's detection lie.
+    name
+        Begins each link.
+    """
+    asked = []
+    for one in (0, 1):
+        own, other = readings[one].detections, readings[1 - one].detections
+        at = np.array([geometry.centre(d.region) for d in other]).reshape(-1, 2)
+        there = geometry.to_grid(frames[1 - one], at)
+        nearest = []
+        for detection in own:
+            col = geometry.to_grid(frames[one], np.array(geometry.centre(detection.region)))[1]
+            column = round((col - config.patch // 2) / config.stride)
+            place = columns[one][int(np.clip(column, 0, len(columns[one]) - 1))]
+            off = np.hypot(*(there - middles(place, config)).T) * config.spacing_mm
+            near = place[0] >= 0 and len(off) and off.min() <= config.depth_mm
+            nearest.append(int(off.argmin()) if near else None)
+        asked.append(nearest)
+    links: tuple[dict[int, str], dict[int, str]] = ({}, {})
+    for first, second in enumerate(asked[0]):
+        if second is not None and asked[1][second] == first:
+            links[0][first] = links[1][second] = f"{name}/{len(links[0]) + 1}"
+    one, two = (
+        replace(
+            reading,
+            detections=tuple(
+                replace(d, link=links[i].get(n)) for n, d in enumerate(reading.detections)
+            ),
+        )
+        for i, reading in enumerate(readings)
+    )
+    return one, two
 
 
 def load(model_dir: Path | None) -> TissueHeatmap:
