@@ -87,3 +87,12 @@ def test_a_large_calcification_whose_size_nobody_told_is_measured():
     assert len(centres) == len(own) == 1 and len(own[0]) == small.sum()
     assert len(ignored) == large.sum() + small.sum()
     assert set(ignored[:, 0]) == {*range(20, 26), *range(40, 46)}
+
+
+@pytest.mark.parametrize("size", [None, 0.1])
+def test_a_mask_that_lost_its_last_pixel_is_a_point_where_it_lay(size):
+    lost = Mask(np.zeros((1, 1), bool), 20, 30)
+    lesion = Lesion("x", Kind.MICROCALCIFICATION, lost, diameter_mm=size)
+    for told in ([lesion], without_outlines([lesion])):
+        centres, (own,), ignored = truth_pixels(told, (60, 60), **KNOWN)
+        assert centres.tolist() == [[20, 30]] and len(own) > 9 and not len(ignored)

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from secondreader import geometry
-from secondreader.domain import Kind, Lesion, Mask, Pathology, Point
+from secondreader.domain import Kind, Lesion, Mask, Pathology, Point, Region
 
 __all__ = ["segmented", "truth_pixels", "without_outlines"]
 
@@ -69,13 +69,13 @@ def truth_pixels(
             continue
         covered = _covered(lesion, shape, point_mm / spacing_mm)
         if image is not None and not isinstance(lesion.region, Mask) and len(covered):
-            row, col = geometry.centre(lesion.region)
+            row, col = _middle(lesion.region)
             covered = segmented(image, row, col, spacing_mm, largest_mm, otherwise=covered)
         if not len(covered):
             continue
         across = lesion.diameter_mm
         if across is None:  # few data sets give it
-            across = geometry.diameter(lesion.region) * spacing_mm
+            across = 0.0 if _lost(lesion.region) else geometry.diameter(lesion.region) * spacing_mm
         if across > largest_mm:
             ignored.append(covered)
         elif lesion.visible is not False:
@@ -94,7 +94,7 @@ def without_outlines(lesions: Sequence[Lesion]) -> tuple[Lesion, ...]:
     return tuple(
         lesion
         if lesion.region is None or lesion.kind is not Kind.MICROCALCIFICATION
-        else replace(lesion, region=Point(*geometry.centre(lesion.region)))
+        else replace(lesion, region=Point(*_middle(lesion.region)))
         for lesion in lesions
     )
 
@@ -158,17 +158,26 @@ def segmented(
     return np.asarray(np.argwhere(labels == labels[peak]) + np.array([r0, c0]), np.int32)
 
 
+def _lost(region: Region) -> bool:
+    """Say whether a mask has lost its last pixel on a coarser grid."""
+    return isinstance(region, Mask) and not region.pixels.any()
+
+
+def _middle(region: Region) -> tuple[float, float]:
+    """Return a region's middle; of a mask without a pixel, where it lay."""
+    if isinstance(region, Mask) and _lost(region):
+        return float(region.row0), float(region.col0)
+    return geometry.centre(region)
+
+
 def _covered(lesion: Lesion, shape: tuple[int, int], across: float) -> np.ndarray:
     """Return the pixels (n, 2) of a lesion: its outline, or a disc about its middle."""
     region = lesion.region
     assert region is not None
-    if isinstance(region, Mask) and region.pixels.any():
+    if isinstance(region, Mask) and not _lost(region):
         found = np.argwhere(region.pixels) + np.array([region.row0, region.col0])
     else:
-        # A mask may have lost its last pixel on a coarser grid: where it lay, it is a point.
-        row, col = (
-            (region.row0, region.col0) if isinstance(region, Mask) else geometry.centre(region)
-        )
+        row, col = _middle(region)
         reach = max(across / 2, 0.71)
         span = np.arange(-int(reach) - 1, int(reach) + 2)
         around = np.stack(np.meshgrid(span + round(row), span + round(col), indexing="ij"), -1)
