@@ -139,11 +139,11 @@ def node(prepared: np.ndarray) -> dict:
     values = values_at(sums, features, np.concatenate([positive, negative]))
     gathered = now() - begun
     truth = np.arange(len(values)) < len(positive)
-    fitted, shares = fit_node(values, truth, features, settings)
+    fitted = fit_node(values, truth, features, settings)
     return {
         "positives": len(positive), "negatives": len(negative), "features": len(features),
         "seconds of values": gathered, "seconds in all": now() - begun,
-        "stumps": len(fitted.cuts), "negatives let through": shares.through, "peak megabytes": peak(),
+        "stumps": len(fitted.whole.cuts), "negatives let through": fitted.through, "peak megabytes": peak(),
     }  # fmt: skip
 
 

@@ -178,7 +178,7 @@ def both(mined=30):
 def test_a_second_network_is_judged_as_it_reads_after_the_first_and_looks_nowhere_else(monkeypatch):
     first, second, own, reader, _, read = both()
     config, looked = reader.config, []
-    validated = training._validated(own, config)
+    validated = training.validated(own, config)
     before = [training._at(first, own, where) for where in validated]
     at = training._at
 

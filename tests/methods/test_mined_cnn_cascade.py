@@ -7,19 +7,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import save
+from safetensors.torch import load_file
 from scipy import ndimage
 
 from mined_phantoms import Phantoms, breast, folder, mammogram
 from secondreader.domain import SecondReaderError
 from secondreader.learning.hardware import Hardware
-from secondreader.learning.run_folder import write_whole
 from secondreader.methods.mined_cnn import Config
 from secondreader.methods.mined_cnn.boosting import _windows, boosted
 from secondreader.methods.mined_cnn.cascade import cascade_arrays, cascade_from, passed, scores
 from secondreader.methods.mined_cnn.config import CascadeSettings
 from secondreader.methods.mined_cnn.data import data
-from secondreader.methods.mined_cnn.fitting import fit_cascade, fit_node
+from secondreader.methods.mined_cnn.fitting import fit_cascade, fit_node, read_by
 from secondreader.methods.mined_cnn.haar import (
     drawn_features,
     integral,
@@ -27,6 +26,7 @@ from secondreader.methods.mined_cnn.haar import (
     values_everywhere,
     values_of,
 )
+from secondreader.methods.mined_cnn.judging import mean_sensitivity, validated
 from secondreader.methods.mined_cnn.reader import MinedCnn
 
 # ------------------------------------------------------------------------------ Haar features
@@ -91,44 +91,46 @@ def fitted():
         return values_at(integral(image, settings_.window), features, where)
 
     told = []
-    nodes = fit_cascade(
+    pairs = fit_cascade(
         lambda features: values(at, features), negatives, values, settings_, 0,
-        on_node=lambda number, shares, count: told.append(shares),
+        on_node=lambda number, fitted, count: told.append(fitted),
     )  # fmt: skip
-    return settings_, nodes, told, image, at
+    return settings_, read_by(pairs, len(pairs)), told, image, at
 
 
 def test_each_node_keeps_the_positives_and_throws_half_of_the_negatives_away(fitted):
     settings_, nodes, told, image, at = fitted
-    assert nodes and all(shares.kept >= 0.99 and shares.through <= 0.5 for shares in told)
+    assert nodes and all(fit.kept >= 0.99 and fit.through <= 0.5 for fit in told)
     for node in nodes:
         sums = node.sums(values_at(integral(image, settings_.window), node.features, at))
         assert (sums >= node.least).mean() >= 0.99
 
 
-def test_a_node_stops_when_it_has_thrown_enough_but_the_last_ranks_by_all_its_stumps():
+def test_a_node_stops_when_it_has_thrown_enough_but_a_last_one_ranks_by_all_its_stumps():
     rng = np.random.default_rng(0)
     truth = np.arange(400) < 100
     values = rng.normal(0, 1, (400, 5)).astype(np.float32)
     values[truth, 0] += 6
-    given = (values, truth, drawn_features(8, 5, rng), CascadeSettings(stumps=10))
-    early, last = fit_node(*given)[0], fit_node(*given, last=True)[0]
-    assert len(early.cuts) < len(last.cuts) == 10
-    assert np.array_equal(last.cuts[: len(early.cuts)], early.cuts)
+    fit = fit_node(values, truth, drawn_features(8, 5, rng), CascadeSettings(stumps=10))
+    assert len(fit.node.cuts) < len(fit.whole.cuts) == 10
+    assert np.array_equal(fit.whole.cuts[: len(fit.node.cuts)], fit.node.cuts)
+    pairs = [(fit.node, fit.whole)] * 3
+    assert read_by(pairs, 1) == [fit.whole]
+    assert read_by(pairs, 3) == [fit.node, fit.node, fit.whole]
 
 
-def test_where_next_to_nothing_is_let_through_the_node_before_is_the_last_with_all_its_stumps():
+def test_where_next_to_nothing_is_let_through_the_cascade_ends():
     rng = np.random.default_rng(0)
-    settings_ = CascadeSettings(features=5, nodes=4, stumps=10)
     told = []
-    nodes = fit_cascade(
+    pairs = fit_cascade(
         lambda features: rng.normal(6, 1, (100, 5)).astype("f4"),
         lambda nodes, count: np.zeros((300 if not nodes else 30, 2), int),
         lambda where, features: rng.normal(0, 1, (len(where), 5)).astype("f4"),
-        settings_, 0, on_node=lambda number, shares, count: told.append((number, count)),
+        CascadeSettings(features=5, nodes=4, stumps=10), 0,
+        on_node=lambda number, fitted, count: told.append((number, count)),
     )  # fmt: skip
-    assert [len(node.cuts) for node in nodes] == [10]
-    assert told == [(0, 300), (0, 300)]
+    assert told == [(0, 300)]
+    assert len(read_by(pairs, 1)[0].cuts) == 10
 
 
 def test_positives_come_out_higher_than_the_rest_on_an_image_it_never_saw(fitted):
@@ -166,12 +168,12 @@ def test_a_node_finds_the_feature_that_tells_classes_apart(loss):
     positive, negative = rng.normal(0, 1, (60, 5)), rng.normal(0, 1, (600, 5))
     positive[:, 3] += 6
     features = drawn_features(12, 5, rng)
-    node, shares = fit_node(
+    fit = fit_node(
         np.concatenate([positive, negative]).astype("f4"), np.arange(660) < 60, features,
         CascadeSettings(loss=loss, stumps=1),
     )  # fmt: skip
-    assert (node.features[0] == features[3]).all()
-    assert shares.through < 0.05
+    assert (fit.node.features[0] == features[3]).all()
+    assert fit.through < 0.05
 
 
 def test_without_any_calcification_there_is_nothing_to_boost():
@@ -190,9 +192,9 @@ def test_a_node_may_cut_where_only_positives_lie():
     negative = rng.random((20_000, 1))
     positive = np.concatenate([rng.random((6, 1)), 2 + rng.random((6, 1))])
     every = np.concatenate([positive, negative]).astype("f4")
-    node, _ = fit_node(
+    node = fit_node(
         every, np.arange(len(every)) < 12, drawn_features(12, 1, rng), CascadeSettings(stumps=1)
-    )
+    ).node
     assert 0.99 < node.cuts[0] < 2.2
 
 
@@ -200,14 +202,14 @@ def test_votes_at_bins_are_those_of_the_stored_cuts():
     rng = np.random.default_rng(4)
     every = np.concatenate([rng.normal(1, 1, (300, 6)), rng.normal(0, 1, (3000, 6))]).astype("f4")
     features = drawn_features(12, 6, rng)
-    node, shares = fit_node(
+    node, _, kept, through = fit_node(
         every, np.arange(3300) < 300, features, CascadeSettings(stumps=8, thrown=0.99)
     )
     numbers = [int(np.flatnonzero((features == f).all(axis=(1, 2)))[0]) for f in node.features]
     sums = node.sums(every[:, numbers])
-    assert (sums[300:] >= node.least).mean() == pytest.approx(shares.through, abs=1e-3)
-    assert (sums[:300] >= node.least).mean() == pytest.approx(shares.kept, abs=0.004)
-    assert shares.kept >= 0.99
+    assert (sums[300:] >= node.least).mean() == pytest.approx(through, abs=1e-3)
+    assert (sums[:300] >= node.least).mean() == pytest.approx(kept, abs=0.004)
+    assert kept >= 0.99
 
 
 def test_scores_of_what_is_asked_for_are_those_of_the_whole(fitted):
@@ -218,22 +220,55 @@ def test_scores_of_what_is_asked_for_are_those_of_the_whole(fitted):
     assert few[asked] == pytest.approx(scores(nodes, image, settings_.window)[asked], abs=2e-3)
 
 
+def small(nodes=3):
+    return Config(
+        cascade=CascadeSettings(features=20, nodes=nodes, stumps=6, negatives=3000),
+        validation_negatives=1000,
+    )
+
+
 def test_a_cascade_that_was_stopped_goes_on_after_its_last_node(tmp_path):
-    settings_ = CascadeSettings(features=20, nodes=3, stumps=6, negatives=3000)
-    config = Config(cascade=settings_)
-    own = data(Phantoms(), config)
+    own = data(Phantoms(), small())
     quiet = Hardware(progress=False)
-    whole = boosted(own, config, tmp_path / "a", quiet)
-    told = json.loads((tmp_path / "a" / "nodes.json").read_text())
-    write_whole(tmp_path / "b" / "nodes.json", json.dumps(told[:1]))
-    write_whole(tmp_path / "b" / "nodes.safetensors", save(cascade_arrays(whole[:1], "")))
-    again = boosted(own, config, tmp_path / "b", quiet)
+    whole = boosted(own, own, small(), tmp_path / "a", quiet)
+    boosted(own, own, small(1), tmp_path / "b", quiet)
+    again = boosted(own, own, small(), tmp_path / "b", quiet)
     one, two = cascade_arrays(whole, ""), cascade_arrays(again, "")
-    assert len(again) == len(whole) > 1
     assert all(torch.equal(one[name], two[name]) for name in one)
-    assert [node["stumps"] for node in told] == [len(node.cuts) for node in whole]
-    assert json.loads((tmp_path / "b" / "nodes.json").read_text()) == told
-    assert all(node["positives"] == 8 and node["positives kept"] >= 0.99 for node in told)
+    told, once_more = (json.loads((tmp_path / of / "nodes.json").read_text()) for of in "ab")
+    assert told == once_more
+    assert len(told["nodes"]) == 3 and told["read by"] == len(whole)
+    assert all(n["positives"] == 8 and n["positives kept"] >= 0.99 for n in told["nodes"])
+    assert [n["stumps"] for n in told["nodes"]][: len(whole) - 1] == [
+        len(node.cuts) for node in whole[:-1]
+    ]
+
+
+def test_by_how_many_nodes_a_cascade_is_read_is_chosen_on_validation_positions(tmp_path):
+    own = data(Phantoms(), small())
+    found = []
+    for count in (1, 2, 3):
+        boosted(own, own, small(count), tmp_path / "a", Hardware(progress=False))
+        told = json.loads((tmp_path / "a" / "nodes.json").read_text())
+        assert told["read by"] == 1 + int(np.argmax(told["mean sensitivity by so many"]))
+        found.append(told["mean sensitivity by so many"])
+    # What few nodes score is no matter of those after them.
+    assert found[2][:2] == found[1] and found[1][:1] == found[0]
+    arrays = load_file(tmp_path / "a" / "nodes.safetensors")
+    pairs = list(zip(*(cascade_from(arrays, kind) for kind in ("node.", "whole.")), strict=True))
+    known = [
+        scores(read_by(pairs, 2), np.asarray(own.images.pixels(i)), small().cascade.window)
+        for i in range(2)
+    ]
+    read = [np.array([known[i][r, c] for i, r, c in w]) for w in validated(own, small())]
+    assert mean_sensitivity(*read) == pytest.approx(found[2][1])
+
+
+def test_the_mean_sensitivity_is_one_of_what_lies_above_all_others_and_half_of_a_half():
+    negative = np.linspace(0, 0.5, 100_000)
+    assert mean_sensitivity(np.array([0.6, 0.7]), negative) == 1
+    assert mean_sensitivity(np.array([0.6, 0.1]), negative) == 0.5
+    assert mean_sensitivity(negative[::1000], negative) < 0.05
 
 
 def test_a_cascade_learns_from_calcifications_moved_turned_and_mirrored_too():

@@ -13,27 +13,36 @@ from secondreader.learning.patches import cut_out
 from secondreader.learning.positions import draw
 from secondreader.learning.run_folder import write_whole
 from secondreader.learning.watching import bar
-from secondreader.methods.mined_cnn.cascade import Node, cascade_arrays, cascade_from, passed
+from secondreader.methods.mined_cnn.cascade import (
+    Node,
+    cascade_arrays,
+    cascade_from,
+    passed,
+    scores,
+)
 from secondreader.methods.mined_cnn.config import Config
 from secondreader.methods.mined_cnn.data import Data
-from secondreader.methods.mined_cnn.fitting import Shares, fit_cascade
+from secondreader.methods.mined_cnn.fitting import Fitted, Pair, fit_cascade, read_by
 from secondreader.methods.mined_cnn.haar import integral, values_at, values_of
+from secondreader.methods.mined_cnn.judging import mean_sensitivity, validated
 
 __all__ = ["boosted"]
 
+_KINDS = ("node.", "whole.")
 _ROUNDS = 4  # of drawing from an image, each of twice as many as the one before
 
 
-def boosted(own: Data, config: Config, folder: Path, hardware: Hardware) -> list[Node]:
+def boosted(own: Data, held: Data, config: Config, folder: Path, hardware: Hardware) -> list[Node]:
     """Fit the cascade; nodes are kept as they are fitted, and a second call goes on after the last.
 
-    ``nodes.json`` beside them says of each node how many stumps it has, what share of the positives it
-    was fitted to it keeps, what share of the negatives it lets through, and how many there were.
+    By how many of its nodes it is read is chosen as a network's checkpoint is, on validation positions.
+    ``nodes.json`` says so, and of each node how many stumps it has, what share of the positives it was
+    fitted to it keeps, what share of the negatives it lets through, and how many there were.
 
     Parameters
     ----------
-    own
-        What is learnt from.
+    own, held
+        What is learnt from, and chosen by.
     config
         The method's settings.
     folder
@@ -48,10 +57,12 @@ def boosted(own: Data, config: Config, folder: Path, hardware: Hardware) -> list
     """
     settings = config.cascade
     file, notes = folder / "nodes.safetensors", folder / "nodes.json"
-    nodes: list[Node] = []
+    pairs: list[Pair] = []
+    told: list[dict[str, float]] = []
     if file.is_file():
-        nodes = cascade_from(safetensors.torch.load_file(file), "")
-    told = json.loads(notes.read_text(encoding="utf-8")) if notes.is_file() else []
+        arrays = safetensors.torch.load_file(file)
+        pairs = list(zip(*(cascade_from(arrays, kind) for kind in _KINDS), strict=True))
+        told = json.loads(notes.read_text(encoding="utf-8"))["nodes"]
     windows = _windows(own, config)
 
     def values(where: np.ndarray, features: np.ndarray) -> np.ndarray:
@@ -70,25 +81,52 @@ def boosted(own: Data, config: Config, folder: Path, hardware: Hardware) -> list
 
     with bar("boosting nodes", hardware) as progress:
 
-        def kept(number: int, shares: Shares, negatives: int) -> None:
+        def kept(number: int, fitted: Fitted, negatives: int) -> None:
             told[number:] = [
                 {
-                    "stumps": len(nodes[number].cuts),
+                    "stumps": len(fitted.node.cuts),
                     "positives": len(windows) // settings.window,
-                    "positives kept": shares.kept,
+                    "positives kept": fitted.kept,
                     "negatives": negatives,
-                    "negatives let through": shares.through,
+                    "negatives let through": fitted.through,
                 }
             ]
             if first_process():
-                write_whole(notes, json.dumps(told, indent=1) + "\n")
-                write_whole(file, safetensors.torch.save(cascade_arrays(nodes, "")))
+                write_whole(notes, json.dumps({"nodes": told}, indent=1) + "\n")
+                both = zip(_KINDS, zip(*pairs, strict=True), strict=True)
+                arrays = [cascade_arrays(list(nodes), kind) for kind, nodes in both]
+                write_whole(file, safetensors.torch.save(arrays[0] | arrays[1]))
             progress(number + 1, settings.nodes)
 
         def positives(features: np.ndarray) -> np.ndarray:
             return values_of(windows, features)
 
-        return fit_cascade(positives, negatives, values, settings, config.seed, kept, nodes)
+        fit_cascade(positives, negatives, values, settings, config.seed, kept, pairs)
+    found = _judged(pairs, held, config)
+    count = int(np.argmax(found)) + 1
+    if first_process():
+        chosen = {"nodes": told, "mean sensitivity by so many": found, "read by": count}
+        write_whole(notes, json.dumps(chosen, indent=1) + "\n")
+    return read_by(pairs, count)
+
+
+def _judged(pairs: list[Pair], held: Data, config: Config) -> list[float]:
+    """Return the mean sensitivity on validation positions by the first node, the first two, and so on."""
+    cascades = [read_by(pairs, count + 1) for count in range(len(pairs))]
+    both = validated(held, config)
+    found = [np.zeros((len(cascades), len(where)), np.float32) for where in both]
+    for image in range(len(held.images)):
+        prepared = np.asarray(held.images.pixels(image))
+        asked = np.zeros(prepared.shape, bool)
+        own = [np.flatnonzero(where[:, 0] == image) for where in both]
+        places = [tuple(where[at, 1:].T) for where, at in zip(both, own, strict=True)]
+        for place in places:
+            asked[place] = True
+        for number, nodes in enumerate(cascades):
+            known = scores(nodes, prepared, config.cascade.window, asked)
+            for known_at, at, place in zip(found, own, places, strict=True):
+                known_at[number, at] = known[place]
+    return [mean_sensitivity(*of) for of in zip(*found, strict=True)]
 
 
 def _windows(own: Data, config: Config) -> np.ndarray:

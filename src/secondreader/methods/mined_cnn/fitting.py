@@ -19,29 +19,41 @@ from secondreader.methods.mined_cnn.cascade import Node
 from secondreader.methods.mined_cnn.config import CascadeSettings
 from secondreader.methods.mined_cnn.haar import drawn_features
 
-__all__ = ["Shares", "fit_cascade", "fit_node"]
+__all__ = ["Fitted", "Pair", "fit_cascade", "fit_node", "read_by"]
+
+Pair = tuple[Node, Node]
+"""A node, and the same with all its stumps."""
 
 _BINS = 128
 _MANY = 100_000  # positions of a class that its quantiles are taken of
 _FEWEST = 200  # negatives without which no further node is trained
 
 
-class Shares(NamedTuple):
-    """What a node does to what it was fitted to: the shares of positives kept, of negatives let through."""
+class Fitted(NamedTuple):
+    """A node, and what it would be as the last of a cascade.
 
+    Parameters
+    ----------
+    node
+        As many stumps as it takes to throw away enough negatives, or all.
+    whole
+        All stumps: what passes every node is ranked by the last one's votes, and the few of a node that
+        stopped early tell hardly any scores apart.
+    kept, through
+        The share of positives that the node keeps, of negatives that it lets through, of those that it
+        was fitted to. One that needed all its stumps may let through more than it should.
+    """
+
+    node: Node
+    whole: Node
     kept: float
     through: float
 
 
 def fit_node(
-    values: np.ndarray,
-    truth: np.ndarray,
-    features: np.ndarray,
-    settings: CascadeSettings,
-    *,
-    last: bool = False,
-) -> tuple[Node, Shares]:
-    """Boost stumps until the node throws away enough negatives and keeps nearly all positives.
+    values: np.ndarray, truth: np.ndarray, features: np.ndarray, settings: CascadeSettings
+) -> Fitted:
+    """Boost stumps, until the node throws away enough negatives and keeps nearly all positives, and on.
 
     Parameters
     ----------
@@ -53,15 +65,6 @@ def fit_node(
         (f, 2, 5).
     settings
         How many stumps, what to keep and to throw, which loss.
-    last
-        Whether all stumps are boosted, even if fewer would do: what passes every node is ranked by the
-        last one's votes, and the few of a node that stops early tell hardly any scores apart.
-
-    Returns
-    -------
-    Node, Shares
-        The node, and what it does to these positives and negatives: one that needed all its stumps may
-        throw away less than it should.
     """
     edges = _edges(values, truth)
     # A value lies above the k-th edge if more than k edges lie below it: bins say all there is to say.
@@ -72,7 +75,7 @@ def fit_node(
     chosen: list[int] = []
     cuts: list[float] = []
     votes: list[float] = []
-    least, through = -np.inf, 1.0
+    least, fitted = -np.inf, None
     for _ in range(settings.stumps):
         weight = np.exp(np.where(truth, -sums, sums).astype(np.float64))
         if settings.loss == "ranking":
@@ -91,10 +94,17 @@ def fit_node(
         ranked = np.sort(sums[truth])
         least = float(ranked[int((1 - settings.kept) * len(ranked))])
         through = float((sums[~truth] >= least).mean())
-        if through <= 1 - settings.thrown and not last:
-            break
-    node = Node(features[chosen], np.array(cuts, np.float32), np.array(votes, np.float32), least)
-    return node, Shares(float((sums[truth] >= least).mean()), through)
+        if fitted is None and through <= 1 - settings.thrown:
+            kept = float((sums[truth] >= least).mean())
+            fitted = _node(features[chosen], cuts, votes, least), kept, through
+    whole = _node(features[chosen], cuts, votes, least)
+    if fitted is None:
+        fitted = whole, float((sums[truth] >= least).mean()), float((sums[~truth] >= least).mean())
+    return Fitted(fitted[0], whole, *fitted[1:])
+
+
+def _node(features: np.ndarray, cuts: list[float], votes: list[float], least: float) -> Node:
+    return Node(features, np.array(cuts, np.float32), np.array(votes, np.float32), least)
 
 
 def _edges(values: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -143,9 +153,9 @@ def fit_cascade(
     values: Callable[[np.ndarray, np.ndarray], np.ndarray],
     settings: CascadeSettings,
     seed: int,
-    on_node: Callable[[int, Shares, int], None] = lambda number, shares, negatives: None,
-    nodes: list[Node] | None = None,
-) -> list[Node]:
+    on_node: Callable[[int, Fitted, int], None] = lambda number, fitted, negatives: None,
+    pairs: list[Pair] | None = None,
+) -> list[Pair]:
     """Fit node after node.
 
     Parameters
@@ -159,43 +169,40 @@ def fit_cascade(
     settings, seed
         How, and from where.
     on_node
-        Called with each node's number, its shares, and how many negatives it was fitted to.
-    nodes
+        Called with each node's number, what was fitted, and how many negatives it was fitted to.
+    pairs
         Those that are fitted already; new ones are put to them before `on_node` is called.
 
     Returns
     -------
-    list of Node
-        As many as the settings say, or fewer where the last of them lets next to nothing through.
+    list of (Node, Node)
+        Each node, and the same as the last of a cascade (`read_by`): as many as the settings say, or
+        fewer where next to nothing is let through.
 
     Raises
     ------
     SecondReaderError
         If there is no positive or no negative.
     """
-    nodes = [] if nodes is None else nodes
-
-    def fit(number: int, other: np.ndarray, last: bool) -> None:
+    pairs = [] if pairs is None else pairs
+    for number in range(len(pairs), settings.nodes):
         rng = np.random.default_rng((seed, number))
         features = drawn_features(settings.window, settings.features, rng)
-        own = positives(features)
-        if not len(own) or not len(other):
+        own, other = positives(features), negatives([n for n, _ in pairs], settings.negatives)
+        if not len(own) or (not len(other) and not pairs):
             raise SecondReaderError(
                 f"cascade: got {len(own)} positions of calcifications and {len(other)} of other "
                 "tissue, expected some of both"
             )
+        if len(other) < _FEWEST and pairs:
+            break  # the nodes so far let nothing through: there is nothing to learn from
         every = np.concatenate([own, values(other, features)])
-        node, shares = fit_node(
-            every, np.arange(len(every)) < len(own), features, settings, last=last
-        )
-        nodes[number:] = [node]
-        on_node(number, shares, len(other))
+        fitted = fit_node(every, np.arange(len(every)) < len(own), features, settings)
+        pairs.append((fitted.node, fitted.whole))
+        on_node(number, fitted, len(other))
+    return pairs
 
-    for number in range(len(nodes), settings.nodes):
-        other = negatives(nodes, settings.negatives)
-        if len(other) < _FEWEST and nodes:
-            # Too little is let through to learn from: the node before is the last, with all its stumps.
-            fit(number - 1, negatives(nodes[:-1], settings.negatives), True)
-            break
-        fit(number, other, number == settings.nodes - 1)
-    return nodes
+
+def read_by(pairs: list[Pair], count: int) -> list[Node]:
+    """Return the cascade of the first so many nodes."""
+    return [*(node for node, _ in pairs[: count - 1]), pairs[count - 1][1]]

@@ -19,7 +19,7 @@ from secondreader.learning.hardware import Hardware, device, first_process
 from secondreader.learning.initial import initialise
 from secondreader.learning.kept import kept_arrays
 from secondreader.learning.model_folder import save_model
-from secondreader.learning.positions import Positions, draw, of_where
+from secondreader.learning.positions import Positions, of_where
 from secondreader.learning.ranking import auc_of
 from secondreader.learning.run_folder import write_whole
 from secondreader.learning.sampling import hardest_in_maps
@@ -29,6 +29,7 @@ from secondreader.methods.mined_cnn.cascade import cascade_arrays
 from secondreader.methods.mined_cnn.config import NAME, Config
 from secondreader.methods.mined_cnn.data import Data, augmented, data, wanted
 from secondreader.methods.mined_cnn.dense import in_turn, joined, quick, somewhere, where_wanted
+from secondreader.methods.mined_cnn.judging import mean_sensitivity, validated
 from secondreader.methods.mined_cnn.network import WINDOW, patch_network
 
 __all__ = ["cost", "network_loss", "train"]
@@ -69,7 +70,7 @@ def train(
                 "positions, expected some of both; give more data or another split"
             )
     if config.detector == "cascade":
-        nodes = boosted(own, config, run_dir / "stages" / "cascade", hardware)
+        nodes = boosted(own, held, config, run_dir / "stages" / "cascade", hardware)
         weights = cascade_arrays(nodes, "cascade.")
     else:
         first = _network(own, held, config, config.first, "first", run_dir, hardware)
@@ -133,7 +134,7 @@ def _network(
     initialise(network, config.init, prefix="first." if first is None else "second.")
     before = None
     if first is not None:
-        before = [_at(quick(first), held, where) for where in _validated(held, config)]
+        before = [_at(quick(first), held, where) for where in validated(held, config)]
     fit(
         network.to(memory_format=torch.channels_last),
         network_loss,
@@ -200,7 +201,7 @@ def _threshold(network: nn.Sequential, held: Data, config: Config, run_dir: Path
     ruled out, and the second network does nearly all of the work.
     """
     reading = quick(network)
-    positive, negative = _validated(held, config)
+    positive, negative = validated(held, config)
     own = _at(reading, held, positive, near=True)
     least = config.threshold
     if least is None:
@@ -250,13 +251,6 @@ def network_loss(network: nn.Module, batch: Batch) -> Tensor:
     return functional.binary_cross_entropy_with_logits(logit.float(), batch["label"])
 
 
-def _validated(held: Data, config: Config) -> tuple[np.ndarray, np.ndarray]:
-    """Return all calcifications of the validation images, and negatives drawn once, (n, 3) each."""
-    rng = np.random.default_rng(config.seed)
-    negative = draw(held.negative, rng, config.validation_negatives)
-    return held.positive.at(np.arange(len(held.positive))), negative
-
-
 def _figures(
     network: nn.Module, held: Data, config: Config, before: list[np.ndarray] | None
 ) -> Mapping[str, float]:
@@ -265,16 +259,12 @@ def _figures(
     Of a second network by the score of both, ``before`` being the first's of the same positions.
     """
     assert isinstance(network, nn.Sequential)
-    validated = _validated(held, config)
+    both = validated(held, config)
     if before is None:
-        found = [_at(network, held, where) for where in validated]
+        found = [_at(network, held, where) for where in both]
     else:
         found = [
             _at_in_turn(network, held, where, one, config.threshold or 0.0)
-            for where, one in zip(validated, before, strict=True)
+            for where, one in zip(both, before, strict=True)
         ]
-    positive, negative = found[0], np.sort(found[1])[::-1]
-    rates = np.geomspace(max(1e-5, 1 / len(negative)), 0.1, 50)
-    cuts = negative[np.minimum((rates * len(negative)).astype(int), len(negative) - 1)]
-    mean = float(np.mean([(positive > cut).mean() for cut in cuts]))
-    return {"mean_sensitivity": mean, "auc": auc_of(positive, negative)}
+    return {"mean_sensitivity": mean_sensitivity(*found), "auc": auc_of(*found)}
