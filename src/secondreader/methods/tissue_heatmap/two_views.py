@@ -62,10 +62,9 @@ class TwoViews(TissueHeatmap):
             readings.append(self._reading(mammogram, *found, local))
         for number, other in others.items():
             if other is not None and number < other and others[other] == number:
-                frames = [made[n][1] for n in (number, other)]
                 pair = linked(
                     (readings[number], readings[other]),
-                    (frames[0], frames[1]),
+                    (_frame(made[number]), _frame(made[other])),
                     (columns[number], columns[other]),
                     self.config,
                     f"{number + 1}+{other + 1}",
@@ -140,7 +139,7 @@ def linked(
     for first, second in enumerate(asked[0]):
         if second is not None and asked[1][second] == first:
             links[0][first] = links[1][second] = f"{name}/{len(links[0]) + 1}"
-    one, two = (
+    made = [
         replace(
             reading,
             detections=tuple(
@@ -148,8 +147,8 @@ def linked(
             ),
         )
         for i, reading in enumerate(readings)
-    )
-    return one, two
+    ]
+    return made[0], made[1]
 
 
 def load(model_dir: Path | None) -> TissueHeatmap:
@@ -179,3 +178,8 @@ def load(model_dir: Path | None) -> TissueHeatmap:
 def _pixels(made: tuple[np.ndarray, Frame] | ImageReading) -> np.ndarray:
     assert not isinstance(made, ImageReading)
     return made[0]
+
+
+def _frame(made: tuple[np.ndarray, Frame] | ImageReading) -> Frame:
+    assert not isinstance(made, ImageReading)
+    return made[1]
