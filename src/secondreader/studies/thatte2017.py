@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from secondreader.studies.study import Cell, Cost, Measure, Recipe, Row, Study, Table
@@ -15,7 +16,7 @@ _SPLIT = "seeded"
 _OURS = "ours: the paper prints no such number"
 
 
-def _recipe(start: str = "", against: tuple[str, ...] = (), **settings: str) -> Recipe:
+def _recipe(settings: Mapping[str, str], start: str = "", against: tuple[str, ...] = ()) -> Recipe:
     """Return a recipe; what is measured by areas and accuracies alone needs no operating points."""
     return Recipe("second_look", "paper", settings, _DATA, _SPLIT, start=start, against=against,
                   fitted=False)  # fmt: skip
@@ -43,7 +44,7 @@ _TEXT = Table(
         Row("text-image", ("Mask R-CNN from COCO, per image, and per 256 x 256 patch",),
             {"AUC, image": Cell("0.93", measure=Measure("auc", "image")),
              "AUC, patch": Cell("0.73", measure=Measure("auc", "patch"))},
-            replace(_recipe(), fitted=True), True, _COST,
+            replace(_recipe({}), fitted=True), True, _COST,
             note="by the preset cpu its weights are drawn at random"),
         Row("text-parameters", ("parameters of the Mask R-CNN: total",),
             {"Parameters": Cell("63,744,170", note="a size, not a figure")}),
@@ -69,7 +70,7 @@ def _regions(key: str, words: str, rule: str, **settings: str) -> Row:
     """Return a row of a detector of one sort of lesion, for which one rule says what a hit is."""
     froc = {name: _own(figure, "region", rule) for name, figure in _FROC.items()}
     cells = {**_AREAS, _OWN_KINDS: _own("auc_own_kinds", "image"), **froc}
-    return Row(key, (words,), cells, _recipe(**settings), cost=_COST)
+    return Row(key, (words,), cells, _recipe(settings), cost=_COST)
 
 
 _MASSES = '["mass", "architectural_distortion", "asymmetry"]'
@@ -92,7 +93,7 @@ _REGIONS = Table(
                  kinds='["calcification_cluster"]'),
         Row("regions-rule", ("all kinds, batches of 2, SGD, 0.002, on a plateau ten times less",),
             {**_AREAS, "AUC, image, less text-image": _less("text-image")},
-            replace(_recipe(against=("text-image",), **_RULE), presets=("cpu",)), cost=_COST,
+            replace(_recipe(_RULE, against=("text-image",)), presets=("cpu",)), cost=_COST,
             note="beside the preset cpu's larger batches; the preset paper trains so in any case"),
     ),
 )  # fmt: skip
@@ -104,7 +105,7 @@ _START = Table(
     ("Network",),
     ("AUC, image", "AUC, patch"),
     tuple(
-        Row(f"start-{init}", (words,), _AREAS, replace(_recipe(init=init), presets=_PUBLISHED), cost=_COST)
+        Row(f"start-{init}", (words,), _AREAS, replace(_recipe({"init": init}), presets=_PUBLISHED), cost=_COST)
         for init, words in (("none", "weights drawn at random"), ("imagenet", "ImageNet's backbone"))
     ),
 )  # fmt: skip
@@ -127,7 +128,7 @@ _BEFORE, _NONE, _OF_PATCHES = (
 
 def _patches(key: str, number: int, stride: str, before: str = "", printed: str = "") -> Row:
     against = (before,) if before else ()
-    recipe = _recipe(against=against, trains="votes", patches=str(number), stride=stride)
+    recipe = _recipe({"trains": "votes", "patches": str(number), "stride": stride}, against=against)
     cells = {**_CURVE, **({_BEFORE: _less(before)} if before else {})}
     if printed:
         cells["Accuracy, patch"] = replace(cells["Accuracy, patch"], printed=printed, note=_POINT)
@@ -139,7 +140,7 @@ def _patches(key: str, number: int, stride: str, before: str = "", printed: str 
 def _shrunk(key: str, words: str, start: str = "", *against: str, **settings: str) -> Row:
     cells = {name: cell for name, cell in _CURVE.items() if "image" in name}
     cells |= {f"AUC, image, less {row}": _less(row) for row in against}
-    recipe = _recipe(start, against, trains="shrunk", **settings)
+    recipe = _recipe({"trains": "shrunk", **settings}, start, against)
     return Row(key, (words,), cells, recipe, cost=_CHECK)
 
 
@@ -183,7 +184,7 @@ def _check(key: str, words: str, start: str = "", **settings: str) -> Row:
         cells[come] = replace(
             cells[come], printed="5", note="after 25 epochs; of which classes is not said"
         )
-    return Row(key, (words,), cells, _recipe(start, **settings), cost=_CHECK)
+    return Row(key, (words,), cells, _recipe(settings, start), cost=_CHECK)
 
 
 def _beside(name: str, words: str) -> tuple[Row, ...]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -186,7 +187,7 @@ def malignant_lesions(
         )
         for r, own in zip(records, found, strict=True)
     ]  # fmt: skip
-    known = {"reader": reader, "hit_rule": rule}
+    known: dict[str, Any] = {"reader": reader, "hit_rule": rule}
     try:
         got, _ = detection_figures(
             find(images, hit_rule(rule, benign="ignored")), level="region", curves=False,
