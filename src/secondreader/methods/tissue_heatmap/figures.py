@@ -131,7 +131,8 @@ def _heatmaps(
         return figures
     drawn = mean_replicates(np.column_stack([errors, zeros]), patients, **told_draws(known))
     told |= {"reader": known["reader"], "patients": len(set(patients))}
-    ratio = estimate(drawn[:, 0] / drawn[:, 1])
+    with np.errstate(divide="ignore", invalid="ignore"):  # draws without a finding have no ratio
+        ratio = estimate(drawn[:, 0] / drawn[:, 1])
     return [*figures, figure(names[2], ratio, "patient bootstrap", **told)]
 
 
