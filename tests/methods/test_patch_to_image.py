@@ -404,6 +404,26 @@ def test_it_reads_without_a_pixel_size_too_and_marks_places_in_the_source(tmp_pa
         assert 30 < d.region.radius < 80
 
 
+@pytest.mark.parametrize(
+    ("top", "activates"), [("16x1 + 8x1", True), ("heatmap + pool2 + fc8 + fc4", False)]
+)
+def test_the_activation_is_shown_where_there_is_one_and_else_the_patch_classes(
+    tmp_path, top, activates
+):
+    torch.manual_seed(0)
+    config = SMALL.model_copy(update={"architecture": f"resnet_small + {top}"})
+    network = ImageClassifier(
+        PatchClassifier("resnet_small", 3), parse(config.architecture), (8, 6)
+    )
+    shown = [
+        load(folder_of(tmp_path / way, config.model_copy(update=more), network))
+        .read(mammogram(breast()))
+        .heatmap.values
+        for way, more in (("default", {}), ("patches", {"shows": "patches"}))
+    ]
+    assert np.array_equal(*shown) is not activates
+
+
 @pytest.mark.parametrize("tile", [None, 1024])
 def test_what_is_folded_and_read_in_tiles_says_what_was_trained(tmp_path, tile):
     torch.manual_seed(0)
