@@ -74,7 +74,7 @@ def _regions(key: str, words: str, rule: str, **settings: str) -> Row:
 
 
 _MASSES = '["mass", "architectural_distortion", "asymmetry"]'
-# The paper's words for text-image by the preset cpu, as many views: that preset has batches of 4, AdamW.
+# The paper's batch and rates, of as many views as text-image by the preset cpu: batches of 4, AdamW.
 _RULE = {
     "regions.batch": "2", "regions.steps": "2000", "regions.optimizer": "sgd",
     "regions.learning_rate": "0.002", "regions.weight_decay": "0.0001", "regions.schedule": "plateau",
