@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("-o", "--differences", type=Path, required=True)
     asked = parser.parse_args()
     points = numbered(asked.figures, asked.out)
-    runs = {f"{n:,} different patches": loaded(run) for n, run, _ in points}
+    runs = {f"{run.name}, {n:,} different": loaded(run) for n, run, _ in points}
     config = next(iter(runs.values()))[
         0
     ]  # strides of training differ, windows that are read do not
