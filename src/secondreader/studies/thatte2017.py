@@ -171,7 +171,7 @@ _GENERATED = {
 
 
 def _check(key: str, words: str, start: str = "", **settings: str) -> Row:
-    # At half a window's stride 4,000 patches would be turns of a few hundred windows.
+    # At half a window's stride a lesion's classes would be turns of a few hundred windows.
     settings = {
         "trains": "check",
         "stride": "0.25",
