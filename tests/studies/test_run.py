@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 
 from secondreader.domain import SecondReaderError
 from secondreader.evaluation.figures import Comparison, Figure, Metrics
-from secondreader.studies import show, spent, study
-from secondreader.studies.run import Data, _identity, chosen, reproduce, stored
+from secondreader.studies import run, show, spent, study
+from secondreader.studies.run import Data, _identities, chosen, reproduce, stored
 from secondreader.studies.study import Cell, Measure, Row, Study, Table
 
 ALL = ("anomaly_cascade", "patch_to_image", "panel", "mined_cnn", "spot_filter")
@@ -345,13 +344,31 @@ def test_a_difference_is_found_whichever_way_round_it_was_compared(tmp_path):
     assert "no figure: no comparison of mean_sensitivity_fpf_0_0.1" in shown
 
 
-def test_rows_stored_before_a_recipe_knew_of_positions_still_hold():
-    row = study("zhang2019").row("table1-proposed")
-    young = ("positions", "choices", "presets")
-    before = {k: v for k, v in asdict(row.recipe).items() if k not in young}
-    told = json.dumps([before, "f", ["inbreast"]], sort_keys=True)
-    wanted = hashlib.sha256(told.encode()).hexdigest()[:24]
-    assert _identity(row.recipe, Data(("inbreast",), "f")) == wanted
+def test_what_a_row_depends_on_is_its_recipe_its_preset_its_data_and_the_rows_it_needs(monkeypatch):
+    known = study("zhang2019").on(("phantom",), "official", "cpu")
+    rows = chosen(known, None, ["table1-proposed", "claim-cascade"])
+    data = Data(("phantom",), "f")
+    before = _identities(rows, data)
+    assert before == _identities(rows, data)
+    assert set(_identities(rows, Data(("phantom",), "g")).values()).isdisjoint(before.values())
+
+    # A field that stands as by default is as if the recipe had none.
+    monkeypatch.setitem(run._PLAIN, "presets", "never")
+    assert _identities(rows, data) != before
+    monkeypatch.undo()
+
+    # Another recipe of the first stage: whatever is made of it is another.
+    (asn,) = [row for row in rows if row.key == "table3-asn"]
+    other = replace(asn, recipe=replace(asn.recipe, settings={"beta": "0.5"}))
+    after = _identities([other if row is asn else row for row in rows], data)
+    assert {key for key in before if after[key] != before[key]} == {
+        "table3-asn", "table1-proposed", "claim-cascade",
+    }  # fmt: skip
+
+    # Another preset of the same name.
+    values = run.preset_values
+    monkeypatch.setattr(run, "preset_values", lambda *named: {**values(*named), "width": 99})
+    assert set(_identities(rows, data).values()).isdisjoint(before.values())
 
 
 def test_a_file_that_is_no_row_is_refused(tmp_path):

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from secondreader.domain import SecondReaderError
 
-__all__ = ["presets", "resolve"]
+__all__ = ["preset_values", "presets", "resolve"]
 
 C = TypeVar("C", bound=BaseModel)
 
@@ -34,6 +34,24 @@ def presets(package: str) -> dict[str, str]:
             header = [line.lstrip("# ").rstrip() for line in lines if line.startswith("#")]
             found[file.name.removesuffix(".toml")] = "\n".join(header)
     return found
+
+
+def preset_values(package: str, preset: str) -> dict[str, Any]:
+    """Return the settings of one of `presets`.
+
+    Raises
+    ------
+    SecondReaderError
+        If there is none of this name.
+    """
+    known = presets(package)
+    if preset not in known:
+        raise SecondReaderError(
+            f"--preset: got {preset!r}, expected one of {', '.join(known) or 'none: there is none'}"
+        )
+    return tomllib.loads(
+        files(package).joinpath("presets", f"{preset}.toml").read_text(encoding="utf-8")
+    )
 
 
 def resolve(
@@ -65,15 +83,7 @@ def resolve(
     SecondReaderError
         For a preset, a key or a value that is none, with what was probably meant.
     """
-    values: dict[str, Any] = {}
-    if preset is not None:
-        known = presets(package)
-        if preset not in known:
-            raise SecondReaderError(
-                f"--preset: got {preset!r}, expected one of {', '.join(known) or 'none: there is none'}"
-            )
-        text = files(package).joinpath("presets", f"{preset}.toml").read_text(encoding="utf-8")
-        values = tomllib.loads(text)
+    values: dict[str, Any] = {} if preset is None else preset_values(package, preset)
     for setting in settings:
         _put(values, config_type, setting)
     if init is not None:

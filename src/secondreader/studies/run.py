@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Protocol
 
 from secondreader.domain import SecondReaderError
 from secondreader.evaluation.figures import Comparison, Figure, Metrics
+from secondreader.learning.configuration import preset_values, presets
 from secondreader.methods import METHODS
 from secondreader.studies.spent import hours, peak_megabytes
 from secondreader.studies.study import Cell, Measure, Recipe, Row, Study
@@ -23,6 +24,7 @@ from secondreader.studies.study import Cell, Measure, Recipe, Row, Study
 __all__ = ["SCHEMA", "Data", "Evaluate", "Outcome", "Train", "chosen", "reproduce", "stored"]
 
 SCHEMA = "secondreader.study-row/1"
+_PLAIN = {f.name: getattr(Recipe(""), f.name) for f in fields(Recipe)}
 _COUNTED = ("position", "patch")  # levels that are stored with how many there were
 
 
@@ -155,7 +157,8 @@ def reproduce(
         Written into each row's file.
     """
     models: dict[str, Path | str] = {}
-    done = _done(rows, stored(figures, study), data, runs / study.name, built)
+    identities = _identities(rows, data)
+    done = _done(rows, stored(figures, study), identities, runs / study.name, built)
     for row in rows:
         recipe = row.recipe
         if recipe is None:
@@ -178,7 +181,7 @@ def reproduce(
             c.measure is not None and c.measure.group and c.measure.level not in _COUNTED
             for c in row.cells.values()
         )
-        identity = _identity(recipe, data)
+        identity = identities[row.key]
         # Beside the run folder, which takes nothing that is not its training's.
         with hours(home.with_name(f"{row.key}.hours.json"), identity, write) as so_far:
             models[row.key] = _trained(recipe, home, models, train)
@@ -198,19 +201,32 @@ def reproduce(
         yield Outcome(row.key, "run", hours=spent)
 
 
-def _identity(recipe: Recipe, data: Data) -> str:
-    told = asdict(recipe)
-    for young in ("positions", "choices", "presets"):  # younger than rows that are stored
-        if not told.get(young):
-            told.pop(young, None)
-    text = json.dumps([told, data.fingerprint, sorted(data.names)], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:24]
+def _identities(rows: Sequence[Row], data: Data) -> dict[str, str]:
+    """Return what the figures of each row depend on, as a digest by key.
+
+    Its recipe, the settings of its preset, the data, and the same of the rows that it needs. A field
+    of the recipe that is as by default says nothing: it may be younger than rows that are stored.
+    """
+    found: dict[str, str] = {}
+    for row in rows:  # those that a row needs come before it
+        recipe = row.recipe
+        if recipe is None:
+            continue
+        told = {f.name: getattr(recipe, f.name) for f in fields(recipe)}
+        told = {name: value for name, value in told.items() if value != _PLAIN[name]}
+        package = METHODS.get(recipe.method, "")
+        if recipe.trains and package and recipe.preset in presets(package):
+            told["of the preset"] = preset_values(package, recipe.preset)
+        told["needs"] = {key: found.get(key, "") for key in recipe.needs()}
+        text = json.dumps([told, data.fingerprint, sorted(data.names)], sort_keys=True)
+        found[row.key] = hashlib.sha256(text.encode()).hexdigest()[:24]
+    return found
 
 
 def _done(
     rows: Sequence[Row],
     before: Mapping[str, Mapping[str, Any]],
-    data: Data,
+    identities: Mapping[str, str],
     homes: Path,
     built: Collection[str],
 ) -> set[str]:
@@ -221,7 +237,7 @@ def _done(
         recipe = row.recipe
         if recipe is None or recipe.why_not(built):
             continue
-        held = before.get(row.key, {}).get("identity") == _identity(recipe, data)
+        held = before.get(row.key, {}).get("identity") == identities[row.key]
         if row.key in needed and not recipe.trains:
             needed.update(recipe.needs())  # its model is another row's
         there = not recipe.trains or (homes / row.key / "model").is_dir()
