@@ -16,6 +16,7 @@ import json
 from pathlib import Path
 
 from secondreader import pipeline
+from secondreader.evaluation.tables import in_brackets
 from secondreader.reading import load_models
 
 NAMES = {
@@ -23,13 +24,6 @@ NAMES = {
     "mean_recall_0.125_8_fp_on_all": "mean, 1/8 to 8",
 }
 LEVEL, RULE = "region", "cluster"
-
-
-def shown(value: float | None, low: float | None, high: float | None) -> str:
-    """Return a figure with its interval."""
-    if value is None or low is None or high is None:
-        return "–"
-    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def _parts(text: str) -> tuple[str, str, str]:
@@ -75,8 +69,8 @@ def main() -> None:
                 if apart.a == spot:
                     ends = [None if v is None else -v for v in (apart.value, apart.high, apart.low)]
                 rows.append(
-                    [words, reader, told, shown(own.value, own.low, own.high),
-                     shown(other.value, other.low, other.high), shown(*ends)]
+                    [words, reader, told, in_brackets(own.value, own.low, own.high),
+                     in_brackets(other.value, other.low, other.high), in_brackets(*ends)]
                 )  # fmt: skip
     header = ["images", "reader", "false positives an image, all images", "its clusters",
               "spot_filter's", "difference"]  # fmt: skip

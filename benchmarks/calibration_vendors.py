@@ -27,6 +27,7 @@ from secondreader import scoring
 from secondreader.domain import Part, SecondReaderError
 from secondreader.evaluation import calibration, reliability
 from secondreader.evaluation.bootstrap import RESAMPLES, difference, estimate, replicates
+from secondreader.evaluation.tables import in_brackets
 from secondreader.evaluation.units import Units, units
 from secondreader.sources import load_all
 
@@ -60,11 +61,6 @@ def figures(p: np.ndarray, of: Units, resamples: int) -> np.ndarray:
     return replicates(statistic, of.n_patients, resamples=resamples)
 
 
-def shown(value: float | None, low: float | None, high: float | None) -> str:
-    """Return a figure with its interval."""
-    return "–" if value is None or low is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
-
-
 def ways(held: Units, told: list[str]) -> dict[str, calibration.Calibration]:
     """Return every way that suits the scores, fitted."""
     own, others = calibration.suited(held.scores)
@@ -95,13 +91,13 @@ def rows_of(
                     continue
                 p = plain[way] if way in plain else calibration.apply(made[maker][way], of.scores)
                 got = figures(p, of, resamples)
-                cells = [shown(e.value, e.low, e.high) for e in map(estimate, got.T)]
+                cells = [in_brackets(e.value, e.low, e.high) for e in map(estimate, got.T)]
                 apart = ""
                 if maker == used:
                     home = got
                 elif home is not None:
                     gap = difference(got[:, 0], home[:, 0])
-                    apart = shown(gap.value, gap.low, gap.high)
+                    apart = in_brackets(gap.value, gap.low, gap.high)
                 rows.append([name, way, maker, used, *cells, apart])
     return rows
 

@@ -19,6 +19,7 @@ from secondreader.datasets.parts import divide_sets
 from secondreader.domain import Part
 from secondreader.evaluation.bootstrap import RESAMPLES, estimate
 from secondreader.evaluation.means import mean_replicates
+from secondreader.evaluation.tables import in_brackets
 from secondreader.methods.tissue_heatmap.data import ready
 from secondreader.methods.tissue_heatmap.figures import heatmap_errors
 from secondreader.methods.tissue_heatmap.reader import TissueHeatmap
@@ -91,7 +92,9 @@ def main() -> None:
             lines.append(("all", over_seeds(without), over_seeds(both)))
         for name, a, b in lines:
             figures = [estimate(r) for r in (b / a, a / nothing, b / nothing)]
-            rows.append([words, name, published, *(shown(f) for f in figures)])
+            rows.append(
+                [words, name, published, *(in_brackets(f.value, f.low, f.high) for f in figures)]
+            )
         counts[words] = {"images": len(zeros), "with heat": int((zeros > 0).sum()),
                          "patients": len(set(patients)),
                          "mean squared error": [float(c.mean()) for c in columns]}  # fmt: skip
@@ -102,13 +105,6 @@ def main() -> None:
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     asked.out.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(json.dumps(told, indent=1, ensure_ascii=False))
-
-
-def shown(got) -> str:
-    """Return a figure with its interval."""
-    if got.value is None or got.low is None or got.high is None:
-        return "–"
-    return f"{got.value:.3f} [{got.low:.3f}, {got.high:.3f}]"
 
 
 if __name__ == "__main__":

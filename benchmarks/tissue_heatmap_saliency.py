@@ -41,6 +41,7 @@ from secondreader.domain import (
 )
 from secondreader.evaluation.bootstrap import RESAMPLES, difference, estimate
 from secondreader.evaluation.means import mean_replicates
+from secondreader.evaluation.tables import in_brackets
 from secondreader.learning.prepared import on_grid
 from secondreader.methods.tissue_heatmap.data import KINDS
 from secondreader.methods.tissue_heatmap.local import answers, inside
@@ -272,20 +273,15 @@ def tabled(held: Sequence[Looked], test: Sequence[Looked], resamples: int) -> li
             values = [np.insert(of[name][0], 2, of[name][1][best]) for _, of in with_it]
             drawn[name] = mean_replicates(np.array(values), patients, resamples=resamples)
         for name, of in drawn.items():
-            cells = [shown(estimate(of[:, i])) for i in range(len(COLUMNS))]
-            apart = [shown(difference(drawn[OWN][:, i], of[:, i])) for i in AGAINST]
+            cells = [
+                in_brackets(e.value, e.low, e.high) for e in map(estimate, of.T[: len(COLUMNS)])
+            ]
+            gaps = [difference(drawn[OWN][:, i], of[:, i]) for i in AGAINST]
+            apart = [in_brackets(gap.value, gap.low, gap.high, gap.p) for gap in gaps]
             rows.append(
                 [target, str(len(with_it)), name, *cells, *(apart if name != OWN else ["", ""])]
             )
     return rows
-
-
-def shown(got) -> str:
-    """Return a figure with its interval, a difference with its p."""
-    if got.value is None or got.low is None or got.high is None:
-        return "–"
-    p = f", p = {got.p:.2g}" if getattr(got, "p", None) is not None else ""
-    return f"{got.value:.3f} [{got.low:.3f}, {got.high:.3f}]{p}"
 
 
 if __name__ == "__main__":

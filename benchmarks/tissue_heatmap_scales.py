@@ -19,6 +19,7 @@ from secondreader.domain import Part, SecondReaderError
 from secondreader.evaluation.bootstrap import RESAMPLES, difference, estimate, replicates
 from secondreader.evaluation.classification import score_statistic
 from secondreader.evaluation.means import mean_replicates
+from secondreader.evaluation.tables import in_brackets
 from secondreader.evaluation.units import positions
 from secondreader.methods.tissue_heatmap.data import ready
 from secondreader.methods.tissue_heatmap.held_out import groups, held_out
@@ -68,9 +69,18 @@ def main() -> None:
             continue
         for name, own in zip(words, made, strict=True):
             against = ["", ""] if own is made[0] else [
-                shown(difference(first, this)) for first, this in zip(made[0], own, strict=True)
+                in_brackets(d.value, d.low, d.high, d.p)
+                for d in map(difference, made[0], own)
             ]  # fmt: skip
-            rows.append([group, many, name, *(shown(estimate(r)) for r in own), *against])
+            rows.append(
+                [
+                    group,
+                    many,
+                    name,
+                    *(in_brackets(e.value, e.low, e.high) for e in map(estimate, own)),
+                    *against,
+                ]
+            )
     told = {
         "command": "python benchmarks/tissue_heatmap_scales.py FINE RUN... --data ...",
         "split": asked.split, "patients": len(set(patients[kept].tolist())),
@@ -101,14 +111,6 @@ def replicated(
     area = replicates(score_statistic(units), units.n_patients, resamples=resamples)[:, 0]
     wrong = ((scores >= 0.5) != label).astype(float)[:, None]
     return area, mean_replicates(wrong, patients.tolist(), resamples=resamples)[:, 0]
-
-
-def shown(got) -> str:
-    """Return a figure with its interval, a difference with its p."""
-    if got.value is None or got.low is None or got.high is None:
-        return "–"
-    p = f", p = {got.p:.2g}" if getattr(got, "p", None) is not None else ""
-    return f"{got.value:.3f} [{got.low:.3f}, {got.high:.3f}]{p}"
 
 
 if __name__ == "__main__":

@@ -345,15 +345,24 @@ class Silent(HeatmapNet):
         return torch.zeros(len(image), 1, PLACES, PLACES)
 
 
-def test_a_heatmap_without_heat_is_wrong_by_the_mean_square_of_the_annotations():
+def with_malignant(number):
+    """Images of which so many hold what is malignant, answers of nothing for each, and settings."""
     images = patch_images()
-    for own in images.lesions[:6]:
+    for own in images.lesions[:number]:
         object.__setattr__(own[0], "pathology", Pathology.MALIGNANT)
     config = SMALL.model_copy(update={"two_views": False, "trains": "baseline"})
+    return images, [np.zeros((9, 7), np.float32)] * 12, config
+
+
+def heat_errors(images, local, config):
     tissue = Bright(config.widths, config.patch, config.stride).eval()
     reader = figures.TissueHeatmap(config, tissue, Aggregated(), Silent(4, False, 128))
-    local = [np.zeros((9, 7), np.float32)] * 12
-    errors, zeros, women = figures.heatmap_errors(reader, images, local)
+    return figures.heatmap_errors(reader, images, local)
+
+
+def test_a_heatmap_without_heat_is_wrong_by_the_mean_square_of_the_annotations():
+    images, local, config = with_malignant(6)
+    errors, zeros, women = heat_errors(images, local, config)
     target = Small.of(images, local, config).target
     assert errors == pytest.approx((target**2).mean((1, 2, 3)).numpy())
     assert (errors[:6] > 0).all() and (errors[6:] == 0).all()
@@ -362,14 +371,8 @@ def test_a_heatmap_without_heat_is_wrong_by_the_mean_square_of_the_annotations()
 
 
 def test_as_many_images_with_heat_as_without_are_measured_and_weigh_alike_in_validation():
-    images = patch_images()
-    for own in images.lesions[:2]:
-        object.__setattr__(own[0], "pathology", Pathology.MALIGNANT)
-    config = SMALL.model_copy(update={"two_views": False, "trains": "baseline"})
-    tissue = Bright(config.widths, config.patch, config.stride).eval()
-    reader = figures.TissueHeatmap(config, tissue, Aggregated(), Silent(4, False, 128))
-    local = [np.zeros((9, 7), np.float32)] * 12
-    errors, zeros, women = figures.heatmap_errors(reader, images, local)
+    images, local, config = with_malignant(2)
+    errors, zeros, women = heat_errors(images, local, config)
     assert len(errors) == len(zeros) == 4 and zeros == pytest.approx(errors)
     assert len(errors) == 4 and women[:2] == ["0", "1"] and (errors > 0).sum() == 2
     held = Small.of(images, local, config)

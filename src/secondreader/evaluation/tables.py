@@ -16,6 +16,7 @@ __all__ = [
     "comparisons_table",
     "csv_text",
     "figures_table",
+    "in_brackets",
     "latex",
     "markdown",
     "number",
@@ -30,6 +31,16 @@ _COUNTS = ("true_positives", "false_positives", "true_negatives", "false_negativ
 def number(value: float | None, digits: int = 3) -> str:
     """Return a number in few digits, a dash where there is none."""
     return "–" if value is None else f"{value:.{digits}f}"
+
+
+def in_brackets(
+    value: float | None, low: float | None, high: float | None, p: float | None = None
+) -> str:
+    """Return ``value [low, high]``, and p where there is one; a dash where there is no interval."""
+    if value is None or low is None or high is None:
+        return "–"
+    told = f"{number(value)} [{number(low)}, {number(high)}]"
+    return told if p is None else f"{told}, p = {p:.2g}"
 
 
 def with_interval(figure: Figure) -> str:
