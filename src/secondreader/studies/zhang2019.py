@@ -292,6 +292,7 @@ _CHANGES = _table(
             for row, words, rival in (
                 ("beta-0.4", "β = 0.4 − 0.8, proposals", "table3-asn"),
                 ("lambda-0.1-1", "λp = 0.1, λn = 1 − λp = 1, λn = 0.1, proposals", "table3-asn"),
+                ("lambda-0.1-0.1", "λp = 0.1 − 1, proposals", "table3-asn"),
                 ("lambda-1-1", "λn = 1 − 0.1, proposals", "table3-asn"),
                 ("redraws-whole", "the whole image drawn − the difference, proposals", "table3-asn"),
                 ("norm-asn", "batch normalisation in the ASN − none, proposals", "table3-asn"),
