@@ -28,12 +28,18 @@ PHANTOM = re.compile(r"(<!-- phantom (\S+) -->\n)(.*?)(<!-- end of figures -->)"
 
 
 def filled(text: str) -> str:
-    """Return a README's text with its tables made from the stored figures."""
+    """Return a README's text with its tables made from the stored figures.
+
+    How a study differs from its paper stands below its first table only.
+    """
+    differs: set[str] = set()
 
     def table(found: re.Match[str]) -> str:
         study = studies.study(found[2])
-        stored = run.stored(ROOT / "figures", study)
-        return f"{found[1]}{beside(study, found[3], stored).strip()}\n{found[5]}"
+        told = beside(study, found[3], run.stored(ROOT / "figures", study)).strip().split("\n")
+        kept = [line for line in told if not (line.startswith("- differs: ") and line in differs)]
+        differs.update(kept)
+        return "\n".join([found[1].strip(), *kept, found[5]])
 
     def written(found: re.Match[str]) -> str:
         told = json.loads((ROOT / "figures" / found[2]).read_text(encoding="utf-8"))

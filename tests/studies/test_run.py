@@ -266,11 +266,17 @@ def test_a_table_shows_published_beside_measured_and_what_was_not_run(tmp_path):
     shown = show.beside(
         zhang, "table1", stored(tmp_path / "figures", zhang), built=("anomaly_cascade",)
     )
-    assert "| Proposed | R@5 | 78.35 % | 80.00 [75.00, 85.00] | inside |" in shown
-    assert "| Proposed | R@20 | 88.90 % | 80.00 [75.00, 85.00] | outside |" in shown
-    assert "| FPN FRCN | R@1 | 39.72 % | – | not run |" in shown
+    lines = [line.strip("| ").split(" | ") for line in shown.splitlines() if line[:1] == "|"]
+    at = next(i for i, line in enumerate(lines) if line[0] == "Proposed")
+    assert lines[0][-5:] == ["R@1", "R@5", "R@10", "R@15", "R@20"]
+    assert lines[at] == ["Proposed", "published", "36.70 %", "78.35 %", "85.96 %", "88.26 %", "88.90 %"]
+    ours = "80.00 [75.00, 85.00]"
+    assert lines[at + 1][-4:] == [f"{ours}: inside", *[f"{ours}: outside"] * 3]
+    assert lines[at + 1][0] == "measured [95 %]" and lines[at + 1][1].startswith(ours)
+    at = next(i for i, line in enumerate(lines) if line[0] == "FPN FRCN")
+    assert lines[at][2] == "39.72 %" and lines[at + 1][1:] == ["not run"] * 5
     none = show.beside(zhang, "table1", {}, built=())
-    assert "| Proposed | R@5 | 78.35 % | – | not run; method not built yet |" in none
+    assert "|  | measured [95 %] | not run; method not built yet |" in none
 
 
 def test_a_listing_says_what_trains_its_cost_and_whether_it_must_run():
@@ -332,15 +338,21 @@ def test_a_difference_is_found_whichever_way_round_it_was_compared(tmp_path):
     assert [row.key for row in rows] == ["cascade", "first", "cnn-random", "cnn"]
     go(tmp_path, mordang, rows, lab, data=Data(("phantom",), "p"))
     shown = show.beside(mordang, "comparison", stored(tmp_path / "figures", mordang), built=ALL)
-    rises = "| both networks | {}, 0 to 0.1: above {} | {} | {} | "
-    claim = "above 0, significantly"
-    assert rises.format("all", "the cascade", "–", "0.100 [0.050, 0.150], p = 0.001") in shown
-    assert rises.format("GE", "the cascade", claim, "0.100 [-0.100, 0.200], p = 0.001") in shown
-    assert (
-        rises.format("all", "the first network alone", "–", "0.300 [0.200, 0.400], p = 0.001")
-        in shown
-    )
-    assert "not shown" in shown
+    # More figures than a page is wide: each is a row, and the methods are the columns.
+    lines = [line.strip("|").split("|") for line in shown.splitlines() if line[:1] == "|"]
+    names = [word.strip() for word in lines[0]]
+    cells, figure = {}, ""  # by figure and word, of the column of both networks
+    for line in lines[2:]:
+        figure = line[0].strip() or figure  # a figure's second line has no name
+        cells[figure, line[1].strip()] = line[names.index("both networks")].strip()
+    ours = "measured [95 %]"
+    rise = "{}, 0 to 0.1: above {}"
+    assert cells[rise.format("all", "the cascade"), ours] == "0.100 [0.050, 0.150], p = 0.001"
+    alone = rise.format("all", "the first network alone")
+    assert cells[alone, ours] == "0.300 [0.200, 0.400], p = 0.001"
+    assert cells[rise.format("GE", "the cascade"), "published"] == "above 0, significantly"
+    ge = cells[rise.format("GE", "the cascade"), ours]
+    assert ge == "0.100 [-0.100, 0.200], p = 0.001: not shown"
     assert "no figure: no comparison of mean_sensitivity_fpf_0_0.1" in shown
 
 
@@ -391,5 +403,5 @@ def test_on_other_data_every_row_runs_there_and_no_number_is_called_inside(tmp_p
     go(tmp_path, there, rows, lab, data=Data(("phantom",), "f"))
     assert (tmp_path / "figures" / "zhang2019@phantom" / "table3-asn.json").is_file()
     shown = show.beside(there, "table3", stored(tmp_path / "figures", there), built=ALL)
-    assert "other data" in shown and "| inside |" not in shown and "| outside |" not in shown
+    assert "44.13 %" in shown and ": inside" not in shown and ": outside" not in shown
     assert "not on the paper's data" in shown

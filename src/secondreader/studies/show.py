@@ -7,11 +7,12 @@ from typing import Any
 
 from secondreader.evaluation.tables import markdown
 from secondreader.methods import METHODS
-from secondreader.studies.study import Cell, Row, Study, Table
+from secondreader.studies.study import Cell, Row, Study
 
 __all__ = ["beside", "listing", "verdict"]
 
 NOT_RUN = "not run"
+_WIDEST = 6  # figures beside each other on a page
 
 
 def listing(
@@ -96,7 +97,9 @@ def beside(
     *,
     built: Collection[str] = tuple(METHODS),
 ) -> str:
-    """Return published | measured [95 % interval] | inside or outside for a table, as Markdown.
+    """Return a table as it was published with measured [95 % interval] beside it, as Markdown.
+
+    Rows are the table's own; where it has more figures than a page is wide they are its columns.
 
     Parameters
     ----------
@@ -108,35 +111,57 @@ def beside(
         The methods that exist.
     """
     t = study.table(table)
-    lines = [f"## {study.name} {t.name}: {t.caption}", ""]
-    header = [*t.columns, "figure", "published", "measured [95 % interval]", ""]
-    rows = [header]
+    cells = {
+        (row.key, name): _pair(study, row, row.cells[name], measured.get(row.key), name, built)
+        for row in t.rows
+        for name in t.numbers
+        if name in row.cells
+    }
+    if len(t.numbers) <= _WIDEST:
+        head = [*t.columns, *t.numbers]
+        lines = [(row.words, [(row.key, name) for name in t.numbers]) for row in t.rows]
+    else:
+        head = ["figure", *(", ".join(filter(None, row.words)) for row in t.rows)]
+        lines = [((name,), [(row.key, name) for row in t.rows]) for name in t.numbers]
+    words = len(head) - len(lines[0][1])
+    rows = [[*head[:words], "", *head[words:]]]
+    for told, keys in lines:
+        pairs = [cells.get(key, ("", "")) for key in keys]
+        published, here = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        if any(published):
+            rows.append([*told, "published", *published])
+            told = ("",) * words
+        rows.append([*told, "measured [95 %]", *here])
+    out = [f"## {study.name} {t.name}: {t.caption}", "", markdown(rows)]
+    out += [f"- differs: {words}" for words in study.differs]
+    out += [f"- {row.key}: {row.note}" for row in t.rows if row.note]
+    said: dict[str, list[str]] = {}
     for row in t.rows:
-        rows += _row(study, row, t, measured.get(row.key), built)
-    lines += [markdown(rows), *(f"- differs: {words}" for words in study.differs)]
-    lines += [f"- {row.key}: {row.note}" for row in t.rows if row.note]
-    for row in t.rows:
-        if row.key in measured:
-            lines += [f"- {row.key}: {words}" for words in measured[row.key].get("differs", ())]
-    return "\n".join([*lines, ""])
+        for differs in measured.get(row.key, {}).get("differs", ()):
+            said.setdefault(differs, []).append(row.key)
+    for differs, keys in said.items():
+        every = len(keys) == len(t.rows)
+        out.append(f"- {differs}" if every else f"- {', '.join(keys)}: {differs}")
+    return "\n".join([*out, ""])
 
 
-def _row(
-    study: Study, row: Row, table: Table, got: Mapping[str, Any] | None, built: Collection[str]
-) -> list[list[str]]:
-    out = []
-    for name in table.numbers:
-        cell = row.cells.get(name)
-        if cell is not None:
-            own = None if got is None else got["cells"].get(name, {})
-            told = verdict(cell, own)
-            if study.elsewhere and told in ("inside", "outside"):
-                told = "other data"
-            if told == NOT_RUN and row.recipe is not None:
-                told = "; ".join(w for w in (NOT_RUN, row.recipe.why_not(built)) if w)
-            published = _printed(cell) + (" %" if cell.percent and cell.printed else "")
-            out.append([*row.words, name, published, _measured(cell, own), told])
-    return out
+def _pair(
+    study: Study,
+    row: Row,
+    cell: Cell,
+    got: Mapping[str, Any] | None,
+    name: str,
+    built: Collection[str],
+) -> tuple[str, str]:
+    """Return a number as published, if it was, and ours with how the two stand to each other."""
+    own = None if got is None else got["cells"].get(name, {})
+    told = verdict(cell, own)
+    if told == NOT_RUN and row.recipe is not None:
+        told = "; ".join(w for w in (NOT_RUN, row.recipe.why_not(built)) if w)
+    elif told == "nothing published" or (study.elsewhere and told in ("inside", "outside")):
+        told = ""  # the study's `differs` say that the two are of different data
+    published = cell.printed + (" %" if cell.percent and cell.printed else "")
+    return published, ": ".join(filter(None, (_measured(cell, own), told)))
 
 
 def _measured(cell: Cell, own: Mapping[str, Any] | None) -> str:
@@ -145,7 +170,7 @@ def _measured(cell: Cell, own: Mapping[str, Any] | None) -> str:
     A count is a whole number; what was counted is said with how many there were, with and without.
     """
     if not own or own.get("low") is None:
-        return "–"
+        return ""
     if own.get("method") == "count":
         return f"{own['value']:.0f}"
     factor, digits = (100, 2) if cell.percent else (1, 3)
