@@ -269,7 +269,15 @@ def test_a_table_shows_published_beside_measured_and_what_was_not_run(tmp_path):
     lines = [line.strip("| ").split(" | ") for line in shown.splitlines() if line[:1] == "|"]
     at = next(i for i, line in enumerate(lines) if line[0] == "Proposed")
     assert lines[0][-5:] == ["R@1", "R@5", "R@10", "R@15", "R@20"]
-    assert lines[at] == ["Proposed", "published", "36.70 %", "78.35 %", "85.96 %", "88.26 %", "88.90 %"]
+    assert lines[at] == [
+        "Proposed",
+        "published",
+        "36.70 %",
+        "78.35 %",
+        "85.96 %",
+        "88.26 %",
+        "88.90 %",
+    ]
     ours = "80.00 [75.00, 85.00]"
     assert lines[at + 1][-4:] == [f"{ours}: inside", *[f"{ours}: outside"] * 3]
     assert lines[at + 1][0] == "measured [95 %]" and lines[at + 1][1].startswith(ours)
