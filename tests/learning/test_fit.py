@@ -1,6 +1,7 @@
 """A training ends the same whether or not it was killed, and says in one line what stops it."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -145,6 +146,16 @@ def test_a_loss_that_is_no_number_names_the_image(tmp_path):
 
     with pytest.raises(SecondReaderError, match=r"loss of nan at step 0 \(image 0"):
         trained(tmp_path, loss=wrong)
+
+
+@pytest.mark.parametrize("figures,kept", [
+    ([math.nan, 1.0, 0.5], 20), ([2.0, math.nan, 1.0], 10), ([math.nan] * 3, 30),
+])  # fmt: skip
+def test_a_figure_that_is_no_number_is_said_and_never_the_best(tmp_path, caplog, figures, kept):
+    told = iter(figures)
+    _, fitted = trained(tmp_path, validate=lambda _: {"closeness": next(told)})
+    assert fitted.step == kept
+    assert caplog.text.count("closeness is no number") == sum(map(math.isnan, figures))
 
 
 def test_patience_ends_it(tmp_path):

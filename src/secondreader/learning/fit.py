@@ -63,6 +63,7 @@ class FitSettings(BaseModel):
 class Fitted:
     """What came of a stage: the best figure and its step, all figures, and images per second.
 
+    ``figure`` is nan if validation never gave a number; the weights are then the newest.
     ``history`` has a row for each validation: ``step``, ``training_loss``, the mean since the one
     before, and what was validated.
 
@@ -300,7 +301,15 @@ class _Module(LightningModule):
         mean = sum(self.losses) / max(len(self.losses), 1)
         self.history.append({"step": float(step), "training_loss": mean, **figures})
         self.log_dict(figures, prog_bar=True, rank_zero_only=True)
-        if value > self.best or not self.best_step:
+        # No number, as where validation holds one class only, tells nothing: until there is one the
+        # newest weights are kept, and afterwards those of the best.
+        none_yet = not self.best_step or math.isnan(self.best)
+        if math.isnan(value):
+            _LOG.warning(
+                "training %s: %s is no number at step %d: validation may hold one class only%s",
+                self.where.name, self.figure, step, "; the newest weights are kept" if none_yet else "",
+            )  # fmt: skip
+        if value > self.best or none_yet:
             self.best, self.best_step, self.since_best = value, step, 0
             if self.trainer.is_global_zero:
                 plain = {k: v.detach().contiguous() for k, v in self.network.state_dict().items()}
