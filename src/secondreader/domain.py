@@ -46,6 +46,7 @@ __all__ = [
     "Step",
     "View",
     "ViewReading",
+    "abnormal",
 ]
 
 
@@ -314,6 +315,19 @@ class Lesion:
     subtlety: int | None = None
     descriptor: str | None = None
     diameter_mm: float | None = None
+
+
+def abnormal(lesions: Sequence[Lesion], malignant: bool | None) -> bool | None:
+    """Say whether an image of these lesions holds anything abnormal; ``None`` is unknown.
+
+    A lone calcification that is benign at sight is nothing abnormal: most breasts have some.
+    """
+    notable = any(
+        lesion.kind is not Kind.MICROCALCIFICATION
+        or lesion.pathology is not Pathology.BENIGN_WITHOUT_CALLBACK
+        for lesion in lesions
+    )
+    return True if notable else malignant
 
 
 @dataclass(frozen=True, slots=True)

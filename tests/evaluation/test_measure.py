@@ -116,6 +116,21 @@ def test_figures_are_given_with_and_without_cancers_hidden_in_a_view(metrics):
     assert "hidden" in metrics.rules["label:all"]
 
 
+def test_what_is_abnormal_is_counted_by_name_where_it_is_more_than_what_is_malignant(metrics):
+    assert "abnormal" not in {f.label_rule for f in metrics.figures}  # all lesions here are cancers
+    benign = Lesion("b", Kind.MASS, Circle(50.0, 50.0, 9.0), pathology=Pathology.BENIGN)
+    net = reader("net", 2.0, 2)
+    first = next(i for i, image in enumerate(net.images) if image.malignant is False)
+    images = list(net.images)
+    images[first] = replace(images[first], lesions=(benign,))
+    got = measure.measure([replace(net, images=tuple(images))], FAST, version="0")
+    rules = ("all", "visible", "abnormal")
+    known = [got.figure("auc", "net", level="image", label_rule=r) for r in rules]
+    assert [(f.positives, f.negatives) for f in known] == [(24, 120), (20, 120), (25, 119)]
+    # A probability is that of cancer: nothing is said of how well it tells what is abnormal.
+    assert {f.label_rule for f in got.figures if f.name == "ece_equal_mass"} == {"all", "visible"}
+
+
 def test_people_are_scored_by_breast_and_compared_with_models(metrics):
     rated = metrics.figure("auc", "dr", level="breast")
     assert rated.value is not None

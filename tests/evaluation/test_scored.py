@@ -140,10 +140,27 @@ def test_a_malignant_lesion_in_the_field_makes_the_image_malignant_else_the_data
     assert replace(image, malignant=False, lesions=(cancer,)).label() is True
 
 
+def test_an_image_is_abnormal_by_whatever_is_not_benign_at_sight():
+    def lesion(kind, pathology):
+        return Lesion("1", kind, Circle(0, 0, 3), pathology=pathology)
+
+    at_sight = Pathology.BENIGN_WITHOUT_CALLBACK
+    image = ScoredImage("a", "p", "e", malignant=False)
+    assert image.label("abnormal") is False
+    assert replace(image, malignant=True).label("abnormal") is True
+    assert replace(image, malignant=None).label("abnormal") is None
+    for kind, pathology, told in (
+        (Kind.MASS, Pathology.BENIGN, True), (Kind.MASS, at_sight, True),
+        (Kind.MICROCALCIFICATION, at_sight, False), (Kind.MICROCALCIFICATION, None, True),
+    ):  # fmt: skip
+        found = replace(image, lesions=(lesion(kind, pathology),))
+        assert found.label("abnormal") is told and found.label() is False
+
+
 def test_an_image_whose_cancer_is_hidden_can_be_left_out():
     cancer = Lesion("1", Kind.MASS, None, visible=False, pathology=Pathology.MALIGNANT)
     image = ScoredImage("a", "p", "e", malignant=True, lesions=(cancer,))
-    assert (image.label(), image.label(hidden=False)) == (True, None)
+    assert (image.label(), image.label("visible")) == (True, None)
 
 
 def views():

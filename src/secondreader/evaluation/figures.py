@@ -38,6 +38,8 @@ LABEL_RULES = {
     "breast; larger units by any of their images; units that may be malignant but are not known to "
     "be are left out; cancers hidden in a view count",
     "visible": "as 'all', but an image whose cancers are all hidden in it counts as unknown",
+    "abnormal": "abnormal by any lesion that is not benign at sight, benign ones too, or as 'all'; normal "
+    "where none is known and the image is known not to be malignant",
 }
 
 

@@ -27,7 +27,7 @@ from secondreader.evaluation.figures import (
 from secondreader.evaluation.froc import find
 from secondreader.evaluation.matching import HIT_RULES, HitRule, hit_rule
 from secondreader.evaluation.operating_points import refuse_where_chosen
-from secondreader.evaluation.scored import Readings, ScoredImage, check, fingerprint
+from secondreader.evaluation.scored import LabelRule, Readings, ScoredImage, check, fingerprint
 from secondreader.evaluation.units import LEVELS, Level, Units, units
 
 IOU_LEVELS = (0.1, 0.2, 0.5)
@@ -178,23 +178,27 @@ def _scores(
     figures: list[Figure] = []
     curves: list[Curve] = []
     drawn: dict[str, Any] = {"resamples": settings.resamples, "seed": settings.seed}
-    any_hidden = any(i.label() != i.label(hidden=False) for i in reader.images)
+    # Rules by which no image is another than by the first would only say the same again.
+    rules: list[LabelRule] = ["all"]
+    for rule in ("visible", "abnormal"):
+        if any(i.label(rule) != i.label() for i in reader.images):
+            rules.append(rule)
     for level in settings.levels:
         if reader.person and level in ("image", "patient"):
             continue
         point = settings.thresholds.get((reader.reader, level))
-        for label_rule in ("all", "visible") if any_hidden else ("all",):
+        for label_rule in rules:
             known = drawn | {"reader": reader.reader, "label_rule": label_rule}
-            hidden = label_rule == "all"
             scored = units(
-                reader.images, level, hidden=hidden, given=reader.given, only_given=reader.person
+                reader.images, level, rule=label_rule, given=reader.given, only_given=reader.person
             )
             left_out[f"{reader.reader} {level} {label_rule}"] = dict(scored.left_out)
             at = point.threshold if point else None
             got = score_figures(scored, threshold=at, rates=settings.rates, **known)
             figures, curves = figures + got[0], curves + got[1]
-            got = _promises(reader, reader.images, scored, settings, known, hidden=hidden)
-            figures, curves = figures + got[0], curves + got[1]
+            if label_rule != "abnormal":  # what is promised is the probability of cancer
+                got = _promises(reader, reader.images, scored, settings, known, rule=label_rule)
+                figures, curves = figures + got[0], curves + got[1]
         if settings.groups and not reader.person:
             for group, members in [
                 *subgroups.by_image(reader.images),
@@ -215,7 +219,7 @@ def _promises(
     settings: Settings,
     known: Mapping[str, Any],
     *,
-    hidden: bool = True,
+    rule: LabelRule = "all",
 ) -> tuple[list[Figure], list[Curve]]:
     """Return the figures of a reader's probabilities, and of the other ways to make them of `scored`.
 
@@ -225,7 +229,7 @@ def _promises(
         return [], []
     level = scored.level
     assert level in LEVELS
-    promised = units(images, level, hidden=hidden, use="probability", given=reader.promised)
+    promised = units(images, level, rule=rule, use="probability", given=reader.promised)
     figures, curves = probability_figures(promised, **known)
     others = settings.others.get((reader.reader, level), {})
     for way, made in beside(scored.scores, others).items():

@@ -12,6 +12,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from secondreader.domain import (
     Detection,
@@ -24,9 +25,20 @@ from secondreader.domain import (
     SecondReaderError,
     View,
     ViewReading,
+    abnormal,
 )
 
-__all__ = ["Readings", "ScoredImage", "check", "fingerprint", "join", "patient_digests"]
+__all__ = [
+    "LabelRule",
+    "Readings",
+    "ScoredImage",
+    "check",
+    "fingerprint",
+    "join",
+    "patient_digests",
+]
+
+LabelRule = Literal["all", "visible", "abnormal"]  # `figures.LABEL_RULES` has their words
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +67,16 @@ class ScoredImage:
         """The breast of this exam, ``None`` where nobody knows which it is."""
         return None if self.laterality is None else f"{self.exam_id}|{self.laterality}"
 
-    def label(self, *, hidden: bool = True) -> bool | None:
-        """Say whether the image is malignant; ``None`` is unknown.
+    def label(self, rule: LabelRule = "all") -> bool | None:
+        """Say whether the image is malignant, or abnormal by that rule; ``None`` is unknown.
 
         A malignant lesion in its field decides, else what the data set says of the image or breast.
-        With ``hidden=False`` an image whose malignant lesions are all hidden in this view counts as
-        unknown.
+        By ``visible`` an image whose malignant lesions are all hidden in this view counts as unknown.
         """
+        if rule == "abnormal":
+            return abnormal(self.lesions, self.malignant)
         cancers = [s for s in self.lesions if s.pathology is Pathology.MALIGNANT]
-        if not hidden and cancers and all(s.visible is False for s in cancers):
+        if rule == "visible" and cancers and all(s.visible is False for s in cancers):
             return None
         return True if cancers else self.malignant
 

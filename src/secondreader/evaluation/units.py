@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from secondreader.domain import SecondReaderError
-from secondreader.evaluation.scored import ScoredImage
+from secondreader.evaluation.scored import LabelRule, ScoredImage
 
 __all__ = ["LEVELS", "Level", "Units", "patient_index", "positions", "units"]
 
@@ -86,7 +86,7 @@ def units(
     images: Sequence[ScoredImage],
     level: Level,
     *,
-    hidden: bool = True,
+    rule: LabelRule = "all",
     use: Literal["score", "probability"] = "score",
     given: Mapping[str, float] | None = None,
     only_given: bool = False,
@@ -103,8 +103,8 @@ def units(
         Images of one reader.
     level
         What to group into.
-    hidden
-        Whether images whose cancer is hidden in that view count as malignant (`ScoredImage.label`).
+    rule
+        What makes an image one of the class that is looked for (`ScoredImage.label`).
     use
         Which number to take.
     given
@@ -132,7 +132,7 @@ def units(
     rows: list[tuple[str, bool, float, int]] = []
     unknown = unread = 0
     for key, members in groups.items():
-        label = _any(m.label(hidden=hidden) for m in members)
+        label = _any(m.label(rule) for m in members)
         score = _score(key, members, level, use, given, only_given)
         if label is None:
             unknown += 1

@@ -320,7 +320,7 @@ def _cell(cell: Cell, recipe: Recipe, metrics: Metrics) -> dict[str, Any]:
     for f in metrics.figures:
         same = f.reader == reader and fnmatchcase(f.name, wanted.figure) and _grouped(f, wanted)
         placed = wanted.level in ("", f.level) and wanted.hit_rule in ("", f.hit_rule)
-        if same and placed:
+        if same and placed and wanted.label_rule in ("", f.label_rule):
             told = ("positives", "negatives") if f.level in _COUNTED else ()
             return {k: getattr(f, k) for k in ("value", "low", "high", "method", "note", *told)}
     return {"note": f"no figure {wanted.figure}"}

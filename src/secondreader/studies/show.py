@@ -139,9 +139,9 @@ def beside(
     for row in t.rows:
         for differs in measured.get(row.key, {}).get("differs", ()):
             said.setdefault(differs, []).append(row.key)
-    for differs, keys in said.items():
-        every = len(keys) == len(t.rows)
-        out.append(f"- {differs}" if every else f"- {', '.join(keys)}: {differs}")
+    for differs, of in said.items():
+        every = len(of) == len(t.rows)
+        out.append(f"- {differs}" if every else f"- {', '.join(of)}: {differs}")
     return "\n".join([*out, ""])
 
 

@@ -19,7 +19,7 @@ class Measure:
     ----------
     figure
         Its name in ``metrics.json``.
-    level, hit_rule, group
+    level, hit_rule, group, label_rule
         Which of the figures of that name; empty takes the first, and no group. A group may hold ``*``
         (``vendor=*ge*``), as makers' names are written in many ways.
     reader
@@ -35,6 +35,7 @@ class Measure:
     group: str = ""
     reader: str = "plain"
     minus: str = ""
+    label_rule: str = ""
 
 
 @dataclass(frozen=True, slots=True)

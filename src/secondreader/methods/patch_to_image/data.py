@@ -16,10 +16,9 @@ from secondreader.domain import (
     Frame,
     ImageRecord,
     ImageSet,
-    Kind,
     Mammogram,
-    Pathology,
     SecondReaderError,
+    abnormal,
 )
 from secondreader.learning import augment as moving
 from secondreader.learning.fit import Batch
@@ -140,19 +139,10 @@ def patches(own: Prepared, config: Config) -> Patches:
 
 
 def truth(record: ImageRecord) -> tuple[float, float]:
-    """Return whether an image is malignant, and whether there is anything abnormal; nan: unknown.
-
-    A lone calcification that is benign at sight is nothing abnormal: most breasts have some.
-    """
-    malignant = np.nan if record.malignant is None else float(record.malignant)
-    notable = any(
-        lesion.kind is not Kind.MICROCALCIFICATION
-        or lesion.pathology is not Pathology.BENIGN_WITHOUT_CALLBACK
-        for lesion in record.lesions
-    )
-    if notable or record.malignant:
-        return malignant, 1.0
-    return malignant, np.nan if record.malignant is None else 0.0
+    """Return whether an image is malignant, and whether there is anything abnormal; nan: unknown."""
+    told = (record.malignant, abnormal(record.lesions, record.malignant))
+    malignant, any_lesion = (np.nan if label is None else float(label) for label in told)
+    return malignant, any_lesion
 
 
 @dataclass(frozen=True, eq=False)
