@@ -3,10 +3,12 @@
 Abnormal against normal and malignant against the rest, from the two outputs of one network, over the folds of
 mini-MIAS: trained from random weights on the films of the other folds; on phantoms only (RUN, a whole-image
 classifier by the preset cpu); on phantoms, then tuned on the films of the other folds with image labels
-only. Every film is scored by a network that saw no film of its woman. The networks of two folds score on two
-scales, the one of phantoms on one: pooled are the ranks that scores have among the films of their fold, in all
-three ways. AUC with intervals over women, and the paired differences of all three. These films were looked at in
-development. A second call goes on where the first was stopped; hours are those of all calls.
+only; and both of that on the films of so many women only (``--women``). Every film is scored by a network that
+saw no film of its woman. The networks of two folds score on two scales, the one of phantoms on one: pooled are
+the ranks that scores have among the films of their fold, in all ways. AUC with intervals over women, and paired
+differences: from phantoms only, and from random weights on as many women. ``--plot`` draws AUC against the number
+of real women. These films were looked at in development. A second call goes on where the first was stopped;
+hours are those of all calls.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ from secondreader.studies.spent import hours
 
 SCRATCH, PHANTOMS, TUNED = "random weights", "phantoms only", "phantoms, then tuned"
 LOOKED = "looked at in development"
+Way = tuple[str, int | None]  # how it was trained, and on how many real women; None: on all
 
 
 @torch.inference_mode()
@@ -63,14 +66,16 @@ def ranked(
     return {path: (rank, *own[1:]) for (path, own), rank in zip(films.items(), ranks, strict=True)}
 
 
-def trained(asked: argparse.Namespace, way: str, fold: int) -> Path:
-    """Return the model of a way to train and a fold."""
+def trained(asked: argparse.Namespace, way: str, women: int | None, fold: int) -> Path:
+    """Return the model of a way to train, of so many real women or all, and a fold."""
     start = begun_with(asked)
     if way == PHANTOMS:
         return start
-    alike = [f"architecture={settings(start)['architecture']}"]  # one network, three ways
-    tune = way == TUNED
-    run = asked.work / f"{'tuned' if tune else 'scratch'}-{fold}"
+    alike = [f"architecture={settings(start)['architecture']}"]  # one network, whichever way
+    tune, few = way == TUNED, "" if women is None else f"-{women}"
+    if women is not None:
+        alike.append(f"patients={women}")
+    run = asked.work / f"{'tuned' if tune else 'scratch'}{few}-{fold}"
     with hours(run.with_name(f"{run.name}.hours.json"), run.name, write_whole) as so_far:
         model = pipeline.train(
             "patch_to_image",
@@ -107,21 +112,29 @@ def main() -> None:
     parser.add_argument("--split", default="mini_mias-5fold")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--from", dest="start", required=True, metavar="RUN")
+    parser.add_argument("--women", type=int, nargs="*", default=[20, 50], help="Besides all.")
     parser.add_argument("--preset", default="films")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--quiet", action="store_true")
     parser.add_argument("--work", type=Path, required=True, help="Where runs are kept.")
+    parser.add_argument("--plot", type=Path, help="AUC against the number of real women.")
     parser.add_argument("-o", "--out", type=Path, required=True)
     asked = parser.parse_args()
     sources = load_all([asked.data])
-    found: dict[str, dict] = {way: {} for way in (SCRATCH, PHANTOMS, TUNED)}
-    seeds: dict[str, list[int]] = {way: [] for way in found}
+    # What a way is compared with comes before it.
+    numbers = [*sorted(asked.women), None]
+    ways: list[Way] = [(PHANTOMS, 0), *((way, n) for n in numbers for way in (SCRATCH, TUNED))]
+    found: dict[Way, dict] = {way: {} for way in ways}
+    seeds: dict[str, list[int]] = {}
     for way, films in found.items():
         for fold in range(asked.folds):
             chosen = choose(sources, f"{asked.split}:{fold}", Part.TEST)
-            model = trained(asked, way, fold)
-            seeds[way].append(settings(model)["seed"])
+            model = trained(asked, *way, fold)
+            seeds.setdefault(words_of(way), []).append(settings(model)["seed"])
             films |= ranked(scores(model, chosen))
+    part = [choose(sources, f"{asked.split}:{f}", Part.TRAIN).images for f in range(asked.folds)]
+    all_women = round(np.mean([len({r.patient_id for r in own.records}) for own in part]))
+    rows, points = table(found, all_women)
     phantoms = begun_with(asked)
     costs = {
         file.name.removesuffix(".cost.json"): json.loads(file.read_text(encoding="utf-8"))
@@ -139,39 +152,74 @@ def main() -> None:
         "seeds": seeds,
         "hours": {"all": round(sum(costs.values()), 4), **costs},
         "interval": {"method": "patient bootstrap", "resamples": RESAMPLES},
-        "table": table(found),
+        "women": points,
+        "table": rows,
     }
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     asked.out.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    if asked.plot:
+        draw(points, asked.plot)
     print(json.dumps(told["table"], indent=1, ensure_ascii=False))
 
 
-def table(found: dict[str, dict]) -> list[list[str]]:
-    """Return what a README shows."""
+def words_of(way: Way) -> str:
+    """Return a way in words, of real women as many as were used."""
+    name, women = way
+    return name if way == (PHANTOMS, 0) else f"{name}, {women or 'all'} women"
+
+
+def table(found: dict[Way, dict], all_women: int) -> tuple[list[list[str]], list[dict]]:
+    """Return what a README shows, and its numbers by how many real women there were."""
     words = {"malignant": "malignant against the rest", "abnormal": "abnormal against normal"}
-    apart = [SCRATCH, PHANTOMS]
-    heads = [f"less {way}" for way in apart]
+    heads = [f"less {PHANTOMS}", f"less {SCRATCH} on as many"]
     rows = [[f"films, {LOOKED}", "with / without", "network", "AUC", *heads]]
+    points = []
+    some = found[PHANTOMS, 0]
     paths = sorted(set.intersection(*(set(films) for films in found.values())))
     for column, name in enumerate(COLUMNS):
-        known = [p for p in paths if not np.isnan(found[SCRATCH][p][1][column])]
-        label = np.array([found[SCRATCH][p][1][column] == 1 for p in known])
-        who = [found[SCRATCH][p][2] for p in known]
+        known = [p for p in paths if not np.isnan(some[p][1][column])]
+        label = np.array([some[p][1][column] == 1 for p in known])
+        who = [some[p][2] for p in known]
         drawn = {}
         for way, films in found.items():
             own = positions(np.array([films[p][0][column] for p in known]), label, who)
             drawn[way] = replicates(score_statistic(own), own.n_patients)[:, 0]
         for way, values in drawn.items():
             got = estimate(values)
-            less = ["", ""]  # each pair once: of ways that come before
-            for place, other in enumerate(apart[: list(drawn).index(way)]):
+            rivals = [(PHANTOMS, 0), (SCRATCH, way[1])] if way[0] == TUNED else [(PHANTOMS, 0)]
+            less = ["", ""]
+            for place, other in enumerate(rivals if way != (PHANTOMS, 0) else []):
                 gap = difference(values, drawn[other])
                 less[place] = shown(gap.value, gap.low, gap.high)
             rows.append(
-                [words[name], f"{label.sum()} / {(~label).sum()}", way,
+                [words[name], f"{label.sum()} / {(~label).sum()}", words_of(way),
                  shown(got.value, got.low, got.high), *less]
             )  # fmt: skip
-    return rows
+            points.append(
+                {"of": words[name], "network": way[0], "women": all_women if way[1] is None else way[1],
+                 "auc": got.value, "low": got.low, "high": got.high}
+            )  # fmt: skip
+    return rows, points
+
+
+def draw(points: list[dict], file: Path) -> None:
+    """Draw AUC with its interval against the number of real women; phantoms alone are none."""
+    import matplotlib.pyplot as plt
+
+    kinds = list(dict.fromkeys(point["of"] for point in points))
+    _, places = plt.subplots(1, len(kinds), figsize=(4.5 * len(kinds), 3.5), sharey=True)
+    for place, kind in zip(np.atleast_1d(places), kinds, strict=True):
+        for network, held in ((TUNED, (PHANTOMS, TUNED)), (SCRATCH, (SCRATCH,))):
+            own = [p for p in points if p["of"] == kind and p["network"] in held]
+            at, auc, low, high = (
+                np.array([p[k] for p in own]) for k in ("women", "auc", "low", "high")
+            )
+            place.errorbar(at, auc, [auc - low, high - auc], marker="o", capsize=3, label=network)
+        place.axhline(0.5, color="grey", linewidth=0.5)
+        place.set(title=kind, xlabel="real women in training", ylabel="AUC")
+        place.legend()
+    plt.tight_layout()
+    plt.savefig(file)
 
 
 if __name__ == "__main__":
