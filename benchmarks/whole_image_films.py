@@ -19,13 +19,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from beside_spot_filter import shown
 from scipy.stats import rankdata
 
 from secondreader import pipeline
 from secondreader.domain import Part
 from secondreader.evaluation.bootstrap import RESAMPLES, difference, estimate, replicates
 from secondreader.evaluation.classification import score_statistic
+from secondreader.evaluation.tables import in_brackets
 from secondreader.evaluation.units import positions
 from secondreader.learning.hardware import Hardware
 from secondreader.learning.patches import whole
@@ -190,10 +190,10 @@ def table(found: dict[Way, dict], all_women: int) -> tuple[list[list[str]], list
             less = ["", ""]
             for place, other in enumerate(rivals if way != (PHANTOMS, 0) else []):
                 gap = difference(values, drawn[other])
-                less[place] = shown(gap.value, gap.low, gap.high)
+                less[place] = in_brackets(gap.value, gap.low, gap.high)
             rows.append(
                 [words[name], f"{label.sum()} / {(~label).sum()}", words_of(way),
-                 shown(got.value, got.low, got.high), *less]
+                 in_brackets(got.value, got.low, got.high), *less]
             )  # fmt: skip
             points.append(
                 {"of": words[name], "network": way[0], "women": all_women if way[1] is None else way[1],

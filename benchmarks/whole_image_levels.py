@@ -12,12 +12,11 @@ import argparse
 import json
 from pathlib import Path
 
-from beside_spot_filter import shown
-
 from secondreader import pipeline
 from secondreader.domain import Part
 from secondreader.evaluation.bootstrap import difference, estimate, replicates
 from secondreader.evaluation.classification import score_statistic
+from secondreader.evaluation.tables import in_brackets
 from secondreader.evaluation.units import units
 from secondreader.scoring import choose, scored
 from secondreader.sources import load_all
@@ -50,8 +49,8 @@ def main() -> None:
             yes = int(own.labels.sum())
             rows.append(
                 [reader.reader, level, f"{yes} / {own.labels.size - yes}",
-                 shown(got.value, got.low, got.high),
-                 "" if level == "image" else shown(apart.value, apart.low, apart.high)]
+                 in_brackets(got.value, got.low, got.high),
+                 "" if level == "image" else in_brackets(apart.value, apart.low, apart.high)]
             )  # fmt: skip
     kept = [
         {k: getattr(f, k) for k in ("reader", "level", "name", "value", "low", "high", "note")}

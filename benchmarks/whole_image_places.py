@@ -15,12 +15,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from beside_spot_filter import shown
 
 from secondreader import geometry
 from secondreader.domain import Circle, ImageReading, ImageRecord, Kind, Lesion, Part, Pathology
 from secondreader.evaluation.bootstrap import RESAMPLES
 from secondreader.evaluation.means import mean_figures
+from secondreader.evaluation.tables import in_brackets
 from secondreader.methods.patch_to_image.network import ImageClassifier
 from secondreader.methods.patch_to_image.reader import PatchToImage, load
 from secondreader.scoring import Chosen, choose
@@ -109,7 +109,12 @@ def main() -> None:
         for way, words in {**MAPS, f"{second} less {first}": "difference"}.items():
             own = [figures[f"{rule}, {way}"] for rule in RULES]
             rows.append(
-                [run.name, words, str(len(who)), *(shown(f.value, f.low, f.high) for f in own)]
+                [
+                    run.name,
+                    words,
+                    str(len(who)),
+                    *(in_brackets(f.value, f.low, f.high) for f in own),
+                ]
             )
     told = {
         "command": "python benchmarks/whole_image_places.py RUN... --data ...",

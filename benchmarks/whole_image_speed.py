@@ -25,13 +25,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from beside_spot_filter import shown
 from cascade_speed import best, layers, rates
 from torch import Tensor
 
 from secondreader.domain import Part
 from secondreader.evaluation.bootstrap import difference, estimate, replicates
 from secondreader.evaluation.classification import score_statistic
+from secondreader.evaluation.tables import in_brackets
 from secondreader.evaluation.units import positions
 from secondreader.learning.folding import folded
 from secondreader.learning.patches import cut, whole
@@ -411,8 +411,8 @@ def table(told: dict) -> list[list[str]]:
         if own := told.get(part):
             rows.append(
                 [f"AUC of {own['images']} images, {own['scores']}",
-                 "; ".join(f"{way} {shown(*own[f'AUC, {way}'])}" for way in ways)
-                 + f"; difference {shown(*own[f'AUC, {ways[1]} less {ways[0]}'])}, correlation "
+                 "; ".join(f"{way} {in_brackets(*own[f'AUC, {way}'])}" for way in ways)
+                 + f"; difference {in_brackets(*own[f'AUC, {ways[1]} less {ways[0]}'])}, correlation "
                  f"{own[f'correlation, {ways[1]} with {ways[0]}']:.3f}"]
             )  # fmt: skip
     return rows
