@@ -21,6 +21,7 @@ _CASCADE, _FASTER = (
 )
 _STAGE = Cost(3, "estimated, one data-centre GPU")
 _NOTHING = Cost(0, "the model of another row")
+_NO_VARIANCES = {"lambda_positive": "0", "lambda_negative": "0"}
 
 
 def _cells(columns: tuple[str, ...], printed: str, on: str = "") -> dict[str, Cell]:
@@ -35,9 +36,11 @@ def _cells(columns: tuple[str, ...], printed: str, on: str = "") -> dict[str, Ce
 
 
 def _recipe(data: str, start: str = "", **settings: str) -> Recipe:
-    """Return what a row trains: the paper's preset, with what differs; from a row's first stage."""
-    if start:
-        settings = {"first_stage": "init", **settings}
+    """Return what a row trains: the paper's preset, with what differs; from a row's first stage.
+
+    The paper tells of no batch normalisation: there is none but in the rows of table `norm`.
+    """
+    settings = {**({"first_stage": "init"} if start else {"norm": "false"}), **settings}
     # Of proposals only recalls are asked; the cascades are models to read with.
     fitted = settings.get("detector") != "proposals"
     return Recipe("anomaly_cascade", "paper", settings, (data,), _SPLIT, start=start, fitted=fitted)
@@ -114,14 +117,14 @@ def _own(key: str, words: str, **settings: str) -> Row:
 
 
 _SEEDS = _table("seeds", "Ours: the first stage from other seeds, proposals (%)", _PROPOSALS, (
-    _own("ours-equation-10", "L1 w/o λ", lambda_positive="0", lambda_negative="0"),
+    _own("ours-equation-10", "L1 w/o λ", **_NO_VARIANCES),
     *(
         _own(f"seed-{seed}-{name}", f"{words}, seed {seed}", seed=str(seed), **more)
         for seed in (1, 2)
         for name, words, more in (
             ("asn", "ASN", {}),
             ("unet", "U-Net", {"objective": "cross_entropy"}),
-            ("equation-10", "L1 w/o λ", {"lambda_positive": "0", "lambda_negative": "0"}),
+            ("equation-10", "L1 w/o λ", _NO_VARIANCES),
         )
     ),
 ))  # fmt: skip
@@ -200,12 +203,34 @@ _CHOICES = _table(
     "choices", "Ours: what the paper does not say, proposals (%)", _PROPOSALS,
     (
         _own("redraws-whole", "the whole image drawn, not the difference", redraws="whole"),
-        _own("norm-asn", "batch normalisation in the ASN", norm="true"),
-        _own("norm-unet", "batch normalisation in the U-Net", norm="true", objective="cross_entropy"),
         _own("width-4", "width 4", width="4"),
         _own("width-12", "width 12", width="12"),
         _own("truth-disc", "truth of points as discs of 0.5 mm", outlines="false", points="disc"),
         _own("truth-segment", "truth of points segmented", outlines="false", points="segment"),
+    ),
+)  # fmt: skip
+
+
+def _normal_cascade(key: str, words: str, start: str) -> Row:
+    recipe = _recipe("inbreast", start, norm="true")
+    return Row(key, (words,), _cells(_FINAL, _NONE), recipe, cost=_CASCADE)
+
+
+_NORM = _table(
+    "norm", "Ours: batch normalisation in the first stage, on which the paper is silent (%)",
+    ("R@1", *_PROPOSALS),
+    (
+        _own("norm-asn", "ASN, proposals", norm="true"),
+        *(
+            _own(f"norm-seed-{seed}-asn", f"ASN, proposals, seed {seed}", norm="true", seed=str(seed))
+            for seed in (1, 2)
+        ),
+        _own("norm-unet", "U-Net, proposals", norm="true", objective="cross_entropy"),
+        _own("norm-equation-10", "L1 w/o λ, proposals", norm="true", **_NO_VARIANCES),
+        _own("norm-lambda-0.1-1", "λp = 0.1, λn = 1, proposals", norm="true", lambda_positive="0.1",
+             lambda_negative="1"),
+        _normal_cascade("norm-proposed", "Proposed", "norm-asn"),
+        _normal_cascade("norm-without-lambda", "L1 w/o λ", "norm-equation-10"),
     ),
 )  # fmt: skip
 
@@ -252,6 +277,7 @@ def _apart(
 
 _EVERY = ("R@1", *_PROPOSALS)
 _SEED = {"": "", "seed-1-": ", seed 1", "seed-2-": ", seed 2"}
+_WITH = "with batch normalisation"
 _CLAIMS = _table(
     "claims", "The paper's claims as differences on the same women (points of a hundred)", _EVERY,
     (
@@ -265,6 +291,17 @@ _CLAIMS = _table(
                    f"{seed or 'table3-'}asn", f"{seed or 'ours-'}equation-10", _PROPOSALS)
             for seed, words in _SEED.items()
         ),
+        *(
+            _apart(f"claim-norm-{seed}proposals", f"ASN {_WITH} − U-Net, proposals{words}",
+                   f"norm-{seed}asn", f"{seed or 'table3-'}unet", _PROPOSALS)
+            for seed, words in _SEED.items()
+        ),
+        _apart("claim-norm-equation-10", f"L1 − L1 w/o λ, both {_WITH}, proposals", "norm-asn",
+               "norm-equation-10", _PROPOSALS),
+        _apart("claim-norm-cascade", f"Proposed {_WITH} − U-Net w FPR", "norm-proposed",
+               "table1-unet-fpr", _FINAL),
+        _apart("claim-norm-lambda", f"L1 − L1 w/o λ, both {_WITH}", "norm-proposed",
+               "norm-without-lambda", _FINAL),
         _apart("claim-reconstruction", "ASN − mean squared error, proposals", "table3-asn",
                "plain-mean-squared", _PROPOSALS),
         _apart("claim-cascade", "Proposed − U-Net w FPR", "table1-proposed", "table1-unet-fpr", _FINAL),
@@ -285,6 +322,7 @@ _CHANGES = _table(
                 ("full-depth", "full depth − 8 bits"),
                 ("table5-l2", "L2 − L1"),
                 ("table5-smooth-l1", "SmoothL1 − L1"),
+                ("norm-proposed", f"{_WITH} − without"),
             )
         ),
         *(
@@ -296,6 +334,8 @@ _CHANGES = _table(
                 ("lambda-1-1", "λn = 1 − 0.1, proposals", "table3-asn"),
                 ("redraws-whole", "the whole image drawn − the difference, proposals", "table3-asn"),
                 ("norm-asn", "batch normalisation in the ASN − none, proposals", "table3-asn"),
+                ("norm-lambda-0.1-1", f"λp = 0.1, λn = 1 − λp = 1, λn = 0.1, both {_WITH}, proposals",
+                 "norm-asn"),
                 ("norm-unet", "batch normalisation in the U-Net − none, proposals", "table3-unet"),
                 ("width-4", "width 4 − width 8, proposals", "table3-asn"),
                 ("width-12", "width 12 − width 8, proposals", "table3-asn"),
@@ -333,6 +373,7 @@ STUDY = Study(
         _BETA,
         _LAMBDA,
         _BEYOND,
+        _NORM,
         _CHOICES,
         _GROUPED,
         _CLAIMS,
