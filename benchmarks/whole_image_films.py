@@ -112,7 +112,7 @@ def main() -> None:
     parser.add_argument("--split", default="mini_mias-5fold")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--from", dest="start", required=True, metavar="RUN")
-    parser.add_argument("--women", type=int, nargs="*", default=[20, 50], help="Besides all.")
+    parser.add_argument("--women", type=int, nargs="*", default=[15, 30], help="Besides all.")
     parser.add_argument("--preset", default="films")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--quiet", action="store_true")
