@@ -189,7 +189,7 @@ def test_the_rows_of_figure_2_must_be_run_and_are_validated_often():
     for key, top in (("table3-512x3", "512x3 + 512x3"), ("table3-512x1", "512x1 + 512x1")):
         row = small.row(key)
         assert row.mandatory and row.recipe.settings["architecture"].endswith(top)
-        assert row.recipe.settings["whole.validate_every"] == "25"
+        assert row.recipe.settings["whole.validate_every"] == "50"
     assert "whole.validate_every" not in small.row("table3-256-128").recipe.settings
 
 

@@ -96,12 +96,12 @@ SMALL = Scale(
      "table3-512-1024x2", *FIGURE2, "table4-0-resnet-vgg",
      *(f"table4-{size}-resnet-vgg" for size, _, _ in SIZES), "text-two-step", "ours-ensemble-chosen",
      "text-ensemble-ddsm"),
-    Cost(0, "estimated, patches", 4), Cost(0, "estimated, whole images after its patches", 6),
+    Cost(0, "estimated, patches", 7), Cost(0, "estimated, whole images after its patches", 10),
     Cost(0, "estimated, fine-tuning", 4),
 )  # fmt: skip
 
 
-_OFTEN = {"whole.validate_every": "25"}
+_OFTEN = {"whole.validate_every": "50"}
 """Of figure 2's rows: so that losses are curves. Other rows are validated every 100 steps."""
 _ONCE = {"tune.validate_every": "1000000"}
 """Validated at the last step only: no woman beyond those tuned on chooses a step."""
