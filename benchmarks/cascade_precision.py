@@ -1,6 +1,6 @@
 """What reading in bfloat16 changes: python benchmarks/cascade_precision.py RUN --data NAME=ROOT [-o FILE.json]
 
-Proposals of the test images of a set, from maps in bfloat16 and in single precision: each proposal of
+Proposals of the test images of a set, by both stages in bfloat16 and both in single precision: each proposal of
 the one beside the nearest of the other within half a millimetre. Given are the share that has such a
 partner, how far ranks agree over all images (Spearman), and recall at so many false positives an
 image by the cascade's own rule, with the difference and its interval over patients; the same of what
@@ -44,7 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("--data", required=True)
-    parser.add_argument("--images", type=int, default=160, help="The first so many test images.")
+    parser.add_argument("--images", type=int, help="The first so many test images; else all.")
     parser.add_argument("-o", "--out", type=Path)
     asked = parser.parse_args()
     reader = load(asked.run / "model" if (asked.run / "model").is_dir() else asked.run)
@@ -64,8 +64,7 @@ def main() -> None:
         for half, kept in proposed.items():
             at, score = proposals(suspicion_map(network, pixels, config, half=half), mask, config)
             kept.append((at, score))
-            # The second stage in bfloat16 either way: only what it is given differs.
-            judged[half].append((at, score * probabilities(second, pixels, at, config)))
+            judged[half].append((at, score * probabilities(second, pixels, at, config, half=half)))
         own, _, other = config.truth(on_grid(record.lesions, frame), pixels)
         truth.append(own)
         ignored.append(other)

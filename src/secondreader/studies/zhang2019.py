@@ -229,6 +229,12 @@ _NORM = _table(
         _own("norm-equation-10", "L1 w/o λ, proposals", norm="true", **_NO_VARIANCES),
         _own("norm-lambda-0.1-1", "λp = 0.1, λn = 1, proposals", norm="true", lambda_positive="0.1",
              lambda_negative="1"),
+        *(
+            _own(f"norm-width-{width}", f"ASN of width {width}, proposals", norm="true", width=width)
+            for width in ("4", "16")
+        ),
+        _own("norm-truth-disc", "ASN, truth as discs of 0.5 mm, proposals", norm="true",
+             outlines="false", points="disc"),
         _normal_cascade("norm-proposed", "Proposed", "norm-asn"),
         _normal_cascade("norm-without-lambda", "L1 w/o λ", "norm-equation-10"),
     ),
@@ -304,6 +310,8 @@ _CLAIMS = _table(
                "norm-without-lambda", _FINAL),
         _apart("claim-reconstruction", "ASN − mean squared error, proposals", "table3-asn",
                "plain-mean-squared", _PROPOSALS),
+        _apart("claim-reconstruction-whole", "ASN − mean squared error, both drawing the whole image, proposals",
+               "redraws-whole", "plain-mean-squared", _PROPOSALS),
         _apart("claim-cascade", "Proposed − U-Net w FPR", "table1-proposed", "table1-unet-fpr", _FINAL),
         _apart("claim-lambda", "L1 − L1 w/o λ", "table1-proposed", "table5-l1-without-lambda", _FINAL),
         _apart("claim-fpn", "Proposed − FPN FRCN", "table1-proposed", "table1-fpn-frcn", _FINAL[1:]),
@@ -335,6 +343,10 @@ _CHANGES = _table(
                 ("redraws-whole", "the whole image drawn − the difference, proposals", "table3-asn"),
                 ("norm-asn", "batch normalisation in the ASN − none, proposals", "table3-asn"),
                 ("norm-lambda-0.1-1", f"λp = 0.1, λn = 1 − λp = 1, λn = 0.1, both {_WITH}, proposals",
+                 "norm-asn"),
+                ("norm-width-4", f"width 4 − width 8, both {_WITH}, proposals", "norm-asn"),
+                ("norm-width-16", f"width 16 − width 8, both {_WITH}, proposals", "norm-asn"),
+                ("norm-truth-disc", f"truth as discs of 0.5 mm − outlines, both {_WITH}, proposals",
                  "norm-asn"),
                 ("norm-unet", "batch normalisation in the U-Net − none, proposals", "table3-unet"),
                 ("width-4", "width 4 − width 8, proposals", "table3-asn"),

@@ -78,17 +78,23 @@ def enlarged(patches: Tensor, config: Config) -> Tensor:
 
 @torch.inference_mode()
 def probabilities(
-    network: nn.Module, prepared: np.ndarray, positions: np.ndarray, config: Config
+    network: nn.Module,
+    prepared: np.ndarray,
+    positions: np.ndarray,
+    config: Config,
+    *,
+    half: bool | None = None,
 ) -> np.ndarray:
     """Return how sure the second stage is of each proposal, (n,) float64 in [0, 1].
 
-    Uncalibrated: a factor of the score, no probability of anything.
+    Uncalibrated: a factor of the score, no probability of anything. In bfloat16 where the device
+    computes in it, unless ``half`` says otherwise.
     """
     where = next(network.parameters()).device
     found = [np.zeros(0)]
     for low in range(0, len(positions), _AT_ONCE):
         cutout = windows(prepared, positions[low : low + _AT_ONCE], config.crop).to(where)
-        with autocast(where):
+        with autocast(where, half):
             logit = network(enlarged(cutout, config))[:, 0]
         found.append(torch.sigmoid(logit.float()).double().cpu().numpy())
     return np.concatenate(found)
