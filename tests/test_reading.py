@@ -120,6 +120,16 @@ def test_an_image_unlike_the_training_s_is_refused_unless_accepted_and_says_by_w
     assert (
         read([model()], other).scores[0].score == 0.5
     )  # a model that says nothing of it reads all
+
+
+def test_what_a_reader_cannot_read_is_said_before_that_the_image_is_another():
+    class Refuses(Always):
+        def read(self, mammogram):
+            return ImageReading(mammogram.source, None, ("coarse", "pixels of 0.4 mm"))
+
+    like = replace(model(), likeness=told(2.0), reader=Refuses())
+    other = replace(breast(), pixels=1 - breast().pixels)
+    assert read([like], other).scores[0].refused == ("coarse", "pixels of 0.4 mm")
     both = Model("both", "", Together(), (), None, likeness=told(2.0))
     known = read_together([both], [breast(), other], frozenset())
     assert [set(k) for k in known] == [{"both"}, set()]

@@ -246,12 +246,14 @@ def _probability(model: Model, level: str, score: float | None) -> float | None:
 
 def _read(model: Model, mammogram: Mammogram, accept: frozenset[str]) -> ImageReading:
     refused = _refused(model, mammogram, accept)
-    if refused is not None:
+    if refused is not None and refused.refused and refused.refused[0] != likeness.CODE:
         return refused
     try:
-        return model.reader.read(mammogram)
+        read = model.reader.read(mammogram)
     except Exception as error:  # one model's fault on one image must not end the whole reading
-        return _failed(model, mammogram, error)
+        return refused or _failed(model, mammogram, error)
+    # What the reader says that it cannot read tells more than that the image is unlike others.
+    return read if refused is None or read.refused is not None else refused
 
 
 def _refused(model: Model, mammogram: Mammogram, accept: frozenset[str]) -> ImageReading | None:
