@@ -38,13 +38,22 @@ def _threads(value: int | None) -> int | None:
     return value
 
 
+def _device(value: str) -> str:
+    """Say where readers read, to this process and to those that it starts."""
+    os.environ["SECONDREADER_DEVICE"] = value
+    return value
+
+
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")]
 Threads = Annotated[
     int | None,
     typer.Option("--threads", min=1, callback=_threads, help="Threads of each process."),
 ]
 Device = Annotated[
-    str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps, for learnt readers.")
+    str,
+    typer.Option(
+        "--device", callback=_device, help="auto, cpu, cuda, cuda:N or mps, for learnt readers."
+    ),
 ]
 Version = Annotated[
     bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")

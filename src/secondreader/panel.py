@@ -41,7 +41,7 @@ from secondreader.domain import (
 from secondreader.evaluation.scored import ScoredImage
 from secondreader.evaluation.units import units
 from secondreader.learning.box import member_folder, model_folder
-from secondreader.learning.hardware import Hardware, first_process
+from secondreader.learning.hardware import Hardware, first_process, placed, where_read
 from secondreader.learning.model_folder import load_model_folder, save_model
 from secondreader.learning.run_folder import write_whole
 from secondreader.learning.watching import bar
@@ -233,6 +233,7 @@ def _member(name: str) -> Reader:
         return reader
     told = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     found: Reader = method(str(told.get("method"))).load(folder)
+    placed(found, where_read())
     return found
 
 

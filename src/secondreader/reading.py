@@ -37,6 +37,7 @@ from secondreader.domain import (
 )
 from secondreader.evaluation.calibration import Calibration, apply, from_json
 from secondreader.learning import box, likeness
+from secondreader.learning.hardware import placed, where_read
 from secondreader.methods import METHODS, WITHOUT_WEIGHTS, method
 
 _LOG = logging.getLogger("secondreader")
@@ -115,6 +116,7 @@ def load_model(name: str, at: str | None = None) -> Model:
         calibrations = _calibrations(folder / "calibration.json")
         alike = likeness.loaded(folder)
         digest = _digest(folder)
+    placed(reader, where_read())
     names = sorted({point.name for point in points})
     if at is not None and at not in names:
         raise SecondReaderError(

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from torch import nn
 
 from secondreader.domain import SecondReaderError
 
-__all__ = ["Hardware", "autocast", "device", "first_process", "memory_gb", "precision"]
+__all__ = [
+    "Hardware", "autocast", "device", "device_name", "first_process", "memory_gb", "placed", "precision", "where_read",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,38 @@ def device(hardware: Hardware) -> torch.device:
         known = ", ".join(["auto", *(k for k, ok in there.items() if ok)])
         raise SecondReaderError(f"--device: got {hardware.device!r}, expected one of {known}")
     return torch.device(name)
+
+
+def where_read() -> torch.device:
+    """Return the device that readers read on: what ``SECONDREADER_DEVICE`` names, else a GPU if there is one.
+
+    The program's ``--device`` sets it, for its worker processes too.
+
+    Raises
+    ------
+    SecondReaderError
+        If it is not there.
+    """
+    return device(Hardware(os.environ.get("SECONDREADER_DEVICE", "auto")))
+
+
+def device_name(where: torch.device) -> str:
+    """Return what a device is called: ``NVIDIA H200``, ``cpu``."""
+    return torch.cuda.get_device_name(where) if where.type == "cuda" else where.type
+
+
+def placed(reader: object, where: torch.device) -> None:
+    """Move the networks that a reader holds, and those of a panel's readers, to a device."""
+    if isinstance(reader, nn.Module):
+        reader.to(where)
+    elif isinstance(reader, Mapping):
+        for part in reader.values():
+            placed(part, where)
+    elif isinstance(reader, list | tuple):
+        for part in reader:
+            placed(part, where)
+    elif hasattr(reader, "read"):
+        placed(vars(reader), where)
 
 
 def precision(hardware: Hardware) -> Literal["bf16-mixed", "32-true"]:

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from secondreader.domain import SecondReaderError
 from secondreader.evaluation.figures import Comparison, Figure, Metrics
 from secondreader.learning.configuration import preset_values, presets
+from secondreader.learning.hardware import device_name, where_read
 from secondreader.methods import METHODS
 from secondreader.studies.spent import hours, peak_megabytes
 from secondreader.studies.study import Cell, Measure, Recipe, Row, Study
@@ -191,6 +192,7 @@ def reproduce(
                 "identity": identity,
                 "command": command,
                 "seed": seed,
+                "device": device_name(where_read()),
                 "hours": round(spent, 4),
                 "peak_megabytes": peak_megabytes(),
             }

@@ -66,9 +66,10 @@ def patch_figures(
 @torch.inference_mode()
 def found_classes(network: PatchClassifier, drawn: Patches, config: Config) -> np.ndarray:
     """Return the class that is found of each patch, (n,) int64."""
+    where = network.mean.device
     found = [np.zeros(0, np.int64)]
     for low in range(0, len(drawn.label), _AT_ONCE):
         numbers = np.arange(low, min(low + _AT_ONCE, len(drawn.label)))
         image = cut_out(drawn.images, drawn.where.at(numbers), config.patch)
-        found.append(network(image).argmax(1).numpy())
+        found.append(network(image.to(where)).argmax(1).cpu().numpy())
     return np.concatenate(found)

@@ -72,7 +72,7 @@ class PatchToImage:
         image[0, 0, : prepared.shape[0], : prepared.shape[1]] = torch.from_numpy(
             prepared.astype(np.float32)
         )
-        score, heat = self._judged(self.features(image))
+        score, heat = self._judged(self.features(image.to(self.patches.mean.device)))
         rows, cols = (-(-side // STRIDE) for side in prepared.shape)
         grid = geometry.resample(frame, (rows, cols), (float(STRIDE), float(STRIDE)))
         shown = np.ascontiguousarray(heat[:rows, :cols], np.float32)
@@ -95,7 +95,7 @@ class PatchToImage:
         if isinstance(self.network, ImageClassifier):
             column = COLUMNS.index(self.config.scores)
             # In double: in single precision every logit above 17 scores exactly 1.
-            score = float(torch.sigmoid(self.network.judged(features)[0, column].double()))
+            score = float(torch.sigmoid(self.network.judged(features)[0, column].cpu().double()))
             if self.config.shows == "activation" and not self.network.what.full:
                 return score, _upsized(self.network.activation(features, column), features)
             return score, heat
@@ -163,5 +163,5 @@ def _upsized(activation: Tensor, features: Tensor) -> np.ndarray:
     sized = torch.nn.functional.interpolate(
         activation[:, None], features.shape[2:], mode="bilinear", align_corners=False
     )
-    found: np.ndarray = torch.sigmoid(sized[0, 0].float()).numpy()
+    found: np.ndarray = torch.sigmoid(sized[0, 0].float()).cpu().numpy()
     return found

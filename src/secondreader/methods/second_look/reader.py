@@ -140,14 +140,17 @@ class SecondLook:
             calls.append(called(scores))
         return np.concatenate(answers), calls, found
 
+    def _where(self) -> torch.device:
+        return next(self.network.parameters()).device
+
     def _detected(self, prepared: np.ndarray) -> dict[str, np.ndarray]:
         """Return the boxes, labels, scores and masks that the detector finds in an image."""
         image = torch.zeros(1, *self.config.size)
         image[0, : prepared.shape[0], : prepared.shape[1]] = torch.from_numpy(
             prepared.astype(np.float32)
         )
-        (got,) = self.network([image])
-        return {name: value.numpy() for name, value in got.items()}
+        (got,) = self.network([image.to(self._where())])
+        return {name: value.cpu().numpy() for name, value in got.items()}
 
     def _in_windows(self, got: Mapping[str, np.ndarray], places: np.ndarray) -> np.ndarray:
         """Return of each window (n, 4) the strongest region of each class that is the window's.
@@ -171,7 +174,9 @@ class SecondLook:
         image[0, 0, : prepared.shape[0], : prepared.shape[1]] = torch.from_numpy(
             prepared.astype(np.float32)
         )
-        return np.asarray(torch.softmax(self.network(image).float(), 1)[0].numpy())
+        return np.asarray(
+            torch.softmax(self.network(image.to(self._where())).float(), 1)[0].cpu().numpy()
+        )
 
     def _regions(self, mammogram: Mammogram, prepared: np.ndarray, frame: Frame) -> ImageReading:
         scores, inside = self._malignant(self._detected(prepared), prepared.shape)
@@ -219,8 +224,8 @@ class SecondLook:
                     for r, c in places[low : low + _AT_ONCE].tolist()
                 ]
             )
-            logits = self.network(torch.from_numpy(patches.astype(np.float32))[:, None])
-            sure.append(torch.softmax(logits.float(), 1).numpy())
+            image = torch.from_numpy(patches.astype(np.float32))[:, None].to(self._where())
+            sure.append(torch.softmax(self.network(image).float(), 1).cpu().numpy())
         return np.concatenate(sure)
 
     def _votes(self, mammogram: Mammogram, prepared: np.ndarray, frame: Frame) -> ImageReading:

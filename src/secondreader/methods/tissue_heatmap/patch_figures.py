@@ -115,7 +115,8 @@ def _whole(records: Iterable[ImageRecord]) -> dict[str, int]:
 @torch.inference_mode()
 def patch_scores(model: TissueHeatmap, images: Prepared, where: np.ndarray) -> np.ndarray:
     """Return what one view says of patches, (n,) float64, crop by crop."""
-    found = [model.tissue(crop) for crop in _crops(images, where, model.config)]
+    at = next(model.tissue.parameters()).device
+    found = [model.tissue(crop.to(at)).cpu() for crop in _crops(images, where, model.config)]
     return torch.sigmoid(torch.cat(found)).double().numpy()
 
 
@@ -180,9 +181,10 @@ def _beside(
     """Return what two views say of patches, (n,) float64; one view where there is no other."""
     there = other[:, 0] >= 0
     second = np.where(there[:, None], other, where)
-    crops = (_crops(images, at, config) for at in (where, second))
+    device = next(network.parameters()).device
+    crops = ([c.to(device) for c in _crops(images, at, config)] for at in (where, second))
     found = [torch.stack([network(a, b), network.tissue(a)]) for a, b in zip(*crops, strict=True)]
-    both, alone = torch.sigmoid(torch.cat(found, 1)).double().numpy()
+    both, alone = torch.sigmoid(torch.cat(found, 1).cpu()).double().numpy()
     answered: np.ndarray = np.where(there, both, alone)
     return answered
 

@@ -163,9 +163,15 @@ class TissueHeatmap:
             return np.ones((PLACES, PLACES), bool)
         small, _ = shrunk(np.asarray(prepared), self.config.small)
         told = places_of(local, prepared.shape, self.config)
-        heat = self.heatmap(
-            torch.from_numpy(small)[None, None], torch.from_numpy(told)[None, None]
-        )[0, 0].numpy()
+        where = next(self.heatmap.parameters()).device
+        heat = (
+            self.heatmap(
+                torch.from_numpy(small)[None, None].to(where),
+                torch.from_numpy(told)[None, None].to(where),
+            )[0, 0]
+            .cpu()
+            .numpy()
+        )
         highest = float(heat.max())
         gated: np.ndarray = heat >= self.config.gate * highest if highest > 0 else heat > np.inf
         return gated
@@ -177,7 +183,8 @@ class TissueHeatmap:
             return float(local[breast].max())
         clipped = np.clip(local, 1e-6, 1 - 1e-6)
         logits = torch.from_numpy(np.log(clipped / (1 - clipped)).astype(np.float32))[None]
-        return float(self.image(logits, torch.from_numpy(breast)[None])[0])
+        where = next(self.image.parameters()).device
+        return float(self.image(logits.to(where), torch.from_numpy(breast)[None].to(where))[0])
 
     def _marked(
         self, salient: np.ndarray, local: np.ndarray, mammogram: Mammogram
