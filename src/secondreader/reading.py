@@ -37,7 +37,6 @@ from secondreader.domain import (
 )
 from secondreader.evaluation.calibration import Calibration, apply, from_json
 from secondreader.learning import box, likeness
-from secondreader.learning.hardware import placed, where_read
 from secondreader.methods import METHODS, WITHOUT_WEIGHTS, method
 
 _LOG = logging.getLogger("secondreader")
@@ -111,12 +110,15 @@ def load_model(name: str, at: str | None = None) -> Model:
         points, default = own_points(name)
         digest = hashlib.sha256(f"{name} {__version__} {_config_json(reader)}".encode()).hexdigest()
     else:
+        # PyTorch is slow to import, and a method without weights does not wait for it.
+        from secondreader.learning.hardware import placed, where_read
+
         reader = method(method_of(folder)).load(folder)
+        placed(reader, where_read())
         points, default = operating_points(folder / "operating_points.json")
         calibrations = _calibrations(folder / "calibration.json")
         alike = likeness.loaded(folder)
         digest = _digest(folder)
-    placed(reader, where_read())
     names = sorted({point.name for point in points})
     if at is not None and at not in names:
         raise SecondReaderError(

@@ -473,6 +473,12 @@ def test_a_flow_learns_which_class_is_bright():
     assert bright == pytest.approx(0.6, abs=0.2)
 
 
+@pytest.mark.parametrize("side", [32, 64, 128, 256])
+def test_a_flow_has_room_for_the_noise_of_every_pixel(side):
+    first = Flow(side, 3, 32).first
+    assert first.in_channels <= first.out_channels / 2
+
+
 def test_a_flow_is_as_large_as_the_generator_that_it_is_put_beside():
     flow = sum(p.numel() for p in built(Config(generator="flow", window=64)).parameters())
     assert 0.5e6 < flow < sum(p.numel() for p in generator(64).parameters())

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 __all__ = ["Flow", "flow_loss"]
 
-_GRID = 32  # places of the widest level, each way: a processor cannot afford every pixel
+_GRID = 32  # places of the widest level, each way, or more: a processor cannot afford every pixel
 _GROUPS = 8
 
 
@@ -27,7 +27,10 @@ class Flow(nn.Module):
 
     def __init__(self, side: int, classes: int, width: int) -> None:
         super().__init__()
-        self.side, self.folded, self.waves = side, max(side // _GRID, 1), width
+        # A place's pixels become channels. Their noise has to pass the first level, half of which it
+        # may fill: folded eight by eight into 32 channels, 256 x 256 pixels were never drawn but as noise.
+        folded = min(max(side // _GRID, 1), math.isqrt(width // 2))
+        self.side, self.folded, self.waves = side, folded, width
         own = (width, 2 * width, 4 * width)
         self.told = 4 * width
         self.classes = nn.Embedding(classes, self.told)

@@ -141,7 +141,7 @@ class SecondLook:
         return np.concatenate(answers), calls, found
 
     def _where(self) -> torch.device:
-        return next(self.network.parameters()).device
+        return next(self.network.parameters(), torch.zeros(0)).device
 
     def _detected(self, prepared: np.ndarray) -> dict[str, np.ndarray]:
         """Return the boxes, labels, scores and masks that the detector finds in an image."""

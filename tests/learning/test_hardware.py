@@ -1,0 +1,46 @@
+"""What to compute on: readers are put on the device that is asked for."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from secondreader.domain import SecondReaderError
+from secondreader.learning.hardware import device_name, placed, where_read
+
+
+def reader(**held):
+    return SimpleNamespace(read=None, **held)
+
+
+def test_every_network_that_a_reader_or_a_panel_of_readers_holds_is_moved():
+    one, two, three, four = (nn.Linear(2, 2) for _ in range(4))
+    panel = reader(
+        members=[reader(network=one, config="x"), reader(networks={"a": two, "b": three})]
+    )
+    placed(panel, torch.device("meta"))  # a device that every machine has
+    placed(reader(network=None, trees={"a": torch.zeros(2)}), torch.device("meta"))
+    assert all(p.is_meta for n in (one, two, three) for p in n.parameters())
+    assert not any(p.is_meta for p in four.parameters())
+
+
+def test_where_readers_read_is_what_is_named_and_else_a_gpu_if_there_is_one(monkeypatch):
+    monkeypatch.setenv("SECONDREADER_DEVICE", "cpu")
+    assert where_read() == torch.device("cpu")
+    assert device_name(where_read()) == "cpu"
+    monkeypatch.delenv("SECONDREADER_DEVICE")
+    assert where_read().type == ("cuda" if torch.cuda.is_available() else "cpu")
+    monkeypatch.setenv("SECONDREADER_DEVICE", "abacus")
+    with pytest.raises(
+        SecondReaderError, match="--device: got 'abacus', expected one of auto, cpu"
+    ):
+        where_read()
+
+
+def test_a_method_without_weights_is_loaded_without_pytorch():
+    code = "import sys; from secondreader.reading import load_model; load_model('spot_filter'); "
+    code += "sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
