@@ -176,5 +176,7 @@ def _measured(cell: Cell, own: Mapping[str, Any] | None) -> str:
     factor, digits = (100, 2) if cell.percent else (1, 3)
     value, low, high = (f"{factor * own[k]:.{digits}f}" for k in ("value", "low", "high"))
     p = "" if own.get("p") is None else f", p = {own['p']:.2g}"
-    many = f", {own['positives']} / {own['negatives']}" if "positives" in own else ""
+    # An accuracy over classes counts neither.
+    counted = own.get("positives") or own.get("negatives")
+    many = f", {own['positives']} / {own['negatives']}" if counted else ""
     return f"{value} [{low}, {high}]{p}{many}"
