@@ -30,7 +30,9 @@ def main() -> None:
         picture = Image.open(file).convert("L")
         own = picture.width // ACROSS
         row = picture.crop((0, 0, told.patches * own, own))
-        rows.append(np.asarray(row.resize((told.patches * told.side, told.side), Image.Resampling.BOX)))
+        rows.append(
+            np.asarray(row.resize((told.patches * told.side, told.side), Image.Resampling.BOX))
+        )
     told.out.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.concatenate(rows)).save(told.out, optimize=True)
 

@@ -160,8 +160,17 @@ def test_what_the_recipe_trained_is_put_into_the_box_with_its_command_and_hash(b
     members = tuple(str(runs / name) for name in packing.MEMBERS)
     panel.train(panel.Config(members=members), None, None, runs / "default", hardware=QUIET)
     (runs / "default" / "model" / "environment.json").write_text('{"seed": 0}')
-    target = tmp_path / "new"
-    assert packing.packed(runs, target, "secondreader reproduce default") < 1
+    target, history = tmp_path / "new", tmp_path / "history.json"
+    row = {
+        "data": [{"name": "mini_mias"}],
+        "cells": {"AUC": {"value": 0.5, "low": 0.25, "high": 0.75}},
+    }
+    write_row(tmp_path / "figures", "films-masses", row)
+    rounds = tool("round").noted(
+        [], tmp_path / "figures", ["films-masses"], "No frames.", "Frames."
+    )
+    history.write_text(json.dumps(rounds))
+    assert packing.packed(runs, target, "secondreader reproduce default", history) < 1
     boxed.rename(tmp_path / "old")
     target.rename(boxed)
     shutil.rmtree(runs)
@@ -173,4 +182,34 @@ def test_what_the_recipe_trained_is_put_into_the_box_with_its_command_and_hash(b
     told = json.loads((boxed / "masses" / "config.json").read_text())
     assert "`secondreader reproduce default`, row masses" in card
     assert told["sha256"]["weights.safetensors"] in card
+    assert "1. Found: No frames. Changed: Frames." in card
+    assert "   - films-masses: AUC 0.500 [0.250, 0.750]" in card
     assert not (boxed / "default" / "members").exists()
+
+
+def write_row(figures, name, row):
+    figures.mkdir(exist_ok=True)
+    (figures / f"{name}.json").write_text(json.dumps(row))
+
+
+def test_a_round_is_noted_once_and_only_of_what_was_trained_again(tmp_path):
+    noted = tool("round").noted
+    row = {"data": [], "cells": {"AUC": {"value": 0.5, "low": None}, "none": {"note": "nothing"}}}
+    write_row(tmp_path, "films-masses", row)
+    first = noted([], tmp_path, ["films-masses"], "a", "b")
+    assert first == [
+        {
+            "found": "a",
+            "changed": "b",
+            "rows": {"films-masses": {"of": [], "cells": {"AUC": [0.5, None, None]}}},
+        }
+    ]
+    with pytest.raises(
+        SecondReaderError, match="got the figures of a round before for films-masses"
+    ):
+        noted(first, tmp_path, ["films-masses"], "c", "d")
+    with pytest.raises(SecondReaderError, match="got no figures of films-image"):
+        noted(first, tmp_path, ["films-image"], "c", "d")
+    row["cells"]["AUC"]["value"] = 0.6
+    write_row(tmp_path, "films-masses", row)
+    assert len(noted(first, tmp_path, ["films-masses"], "c", "d")) == 2

@@ -16,11 +16,12 @@ from secondreader.learning.box import DEFAULT, LARGEST_MB, box
 from secondreader.learning.model_card import write_card
 from secondreader.studies.default import MEMBERS
 
+HISTORY = Path(__file__).parent.parent / "figures" / "default" / "history.json"
 FILES = ("config.json", "weights.safetensors", "operating_points.json", "calibration.json",
          "likeness.json", "metrics.json", "environment.json")  # fmt: skip
 
 
-def packed(runs: Path, target: Path, command: str) -> float:
+def packed(runs: Path, target: Path, command: str, history: Path) -> float:
     """Copy the models of the rows into a box, and return its megabytes.
 
     Parameters
@@ -31,6 +32,8 @@ def packed(runs: Path, target: Path, command: str) -> float:
         The box.
     command
         What made them.
+    history
+        The rounds that the phantom was mended in (`tools/round.py`), if there were any.
     """
     for name in (*MEMBERS, DEFAULT):
         source, folder = runs / name / "model", target / name
@@ -53,6 +56,8 @@ def packed(runs: Path, target: Path, command: str) -> float:
     told["config"]["members"] = list(MEMBERS)
     config.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     for name in (*MEMBERS, DEFAULT):
+        if history.is_file():
+            shutil.copyfile(history, target / name / "history.json")
         write_card(target / name)
     return sum(file.stat().st_size for file in target.rglob("*") if file.is_file()) / 1e6
 
@@ -64,7 +69,7 @@ def main() -> None:
     out = Path(sys.argv[1])
     row = json.loads((out / "figures" / "default" / f"{DEFAULT}.json").read_text(encoding="utf-8"))
     try:
-        size = packed(out / "runs" / "default", box(), row["command"])
+        size = packed(out / "runs" / "default", box(), row["command"], HISTORY)
     except SecondReaderError as error:
         sys.exit(f"box: {error}")
     print(f"{', '.join((*MEMBERS, DEFAULT))}: {size:.1f} MB in {box()}")

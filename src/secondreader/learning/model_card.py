@@ -89,6 +89,7 @@ def card_text(folder: Path) -> str:
         if alike
         else "Not told: it reads whatever it is given."
     )
+    lines += _history(folder / "history.json")
     lines += [
         "",
         "## Limits",
@@ -106,11 +107,31 @@ def card_text(folder: Path) -> str:
     return "\n".join(lines)
 
 
+def _history(file: Path) -> list[str]:
+    """Tell the rounds in which its phantoms were mended: what they lacked, what was done, figures then."""
+    if not file.is_file():
+        return []
+    lines = [
+        "",
+        "## History",
+        "",
+        "Its phantoms were mended by what they lacked beside real films.",
+    ]
+    for number, told in enumerate(json.loads(file.read_text(encoding="utf-8")), 1):
+        lines += ["", f"{number}. Found: {told['found']} Changed: {told['changed']}"]
+        for row, got in told["rows"].items():
+            cells = ", ".join(f"{words} {_interval(*of)}" for words, of in got["cells"].items())
+            lines.append(f"   - {row}: {cells}")
+    return lines
+
+
+def _interval(value: float, low: float | None, high: float | None) -> str:
+    return f"{value:.3f}" + ("" if low is None or high is None else f" [{low:.3f}, {high:.3f}]")
+
+
 def _row(figure: Mapping[str, Any]) -> str:
     low, value, high = (figure.get(key) for key in ("low", "value", "high"))
-    text = "not measured" if value is None else f"{value:.3f}"
-    if low is not None and high is not None:
-        text += f" [{low:.3f}, {high:.3f}]"
+    text = "not measured" if value is None else _interval(value, low, high)
     rule = figure.get("hit_rule") or "–"
     return f"| {figure.get('level')} | {figure.get('name')} | {rule} | {text} |"
 
