@@ -131,6 +131,9 @@ def reproduce(
     all_rows: Annotated[bool, typer.Option("--all", help="The costly rows too.")] = False,
     row: Annotated[list[str] | None, typer.Option("--row", help="Only this row.")] = None,
     resamples: Resamples = None,
+    workers: Annotated[
+        int, typer.Option("--workers", min=0, help="Processes that prepare and load.")
+    ] = 0,
     device: Device = "auto",
     threads: Threads = None,
     quiet: Quiet = False,
@@ -164,7 +167,7 @@ def reproduce(
     home = figures or out / "figures"
     wanted = run.chosen(known, table, row or ("all" if all_rows else "mandatory"))
     rows = [r for r in wanted if r.recipe is None or set(r.recipe.data) <= set(named)]
-    hardware = Hardware(device, threads=threads, progress=not quiet)
+    hardware = Hardware(device, threads=threads, workers=workers, progress=not quiet)
     measured = _Measured(given, out, resamples, quiet, hardware)
     with resumable():
         for outcome in run.reproduce(

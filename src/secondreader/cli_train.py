@@ -47,7 +47,9 @@ def train(
     devices: Annotated[int, typer.Option("--devices", min=1, help="On each node.")] = 1,
     nodes: Annotated[int, typer.Option("--nodes", min=1)] = 1,
     precision: Annotated[str, typer.Option("--precision", help="auto, bf16 or fp32.")] = "auto",
-    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that load.")] = 0,
+    workers: Annotated[
+        int, typer.Option("--workers", min=0, help="Processes that prepare and load.")
+    ] = 0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what there is and what it costs; train nothing.")
     ] = False,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from secondreader import geometry
-from secondreader.domain import ImageRecord
+from secondreader.domain import ImageRecord, ImageSource, Mammogram, SecondReaderError
 from secondreader.learning.prepared import Prepared, prepared
 
 resource = pytest.importorskip("resource")
@@ -46,3 +49,44 @@ def test_as_many_images_stay_open_as_there_are_files_to_have(monkeypatch, files,
     for index in reversed(range(600)):
         ready.pixels(index)
     assert images.opened == 600 - kept
+
+
+class Kept:
+    """Images that keep what is prepared in a folder, with the process that did it; picklable."""
+
+    def __init__(self, folder, count):
+        self.folder, self.records = folder, Counted(count).records
+
+    def prepared(self, record, prepare, key):
+        file = Path(self.folder, f"{record.path}.npy")
+        if not file.is_file():
+            pixels = np.full((4, 4), float(record.path), np.float32)
+            made = prepare(Mammogram(pixels, (0.1, 0.1), None, None, ImageSource(record.path)))
+            np.save(file, made[0])
+            Path(self.folder, f"{record.path}.by").write_text(str(os.getpid()))
+        return np.load(file), geometry.identity((4, 4))
+
+
+def odd_ones_doubled(mammogram):
+    """Refuses even images, and dies of the thirteenth."""
+    number = int(mammogram.pixels[0, 0])
+    if number == 13:
+        raise SecondReaderError("13.dcm: got no pixels")
+    return (mammogram.pixels * 2, geometry.identity((4, 4))) if number % 2 else None
+
+
+def test_several_processes_prepare_what_one_would(tmp_path):
+    images, told = Kept(tmp_path, 12), []
+    ready = prepared(
+        images, odd_ones_doubled, "k", progress=lambda done, total: told.append((done, total)), workers=2
+    )  # fmt: skip
+    assert [r.path for r in ready.records] == ["1", "3", "5", "7", "9", "11"]
+    assert [ready.pixels(i)[0, 0] for i in range(6)] == [2, 6, 10, 14, 18, 22]
+    assert str(os.getpid()) not in {file.read_text() for file in tmp_path.glob("*.by")}
+    assert told[11] == (12, 12)
+
+
+def test_what_another_process_cannot_read_is_one_line_as_here(tmp_path):
+    for workers in (0, 2):
+        with pytest.raises(SecondReaderError, match=r"^13\.dcm: got no pixels$"):
+            prepared(Kept(tmp_path, 14), odd_ones_doubled, "k", workers=workers)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import multiprocessing
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from secondreader import geometry
-from secondreader.domain import Frame, ImageRecord, ImageSet, Lesion, Mammogram
+from secondreader.domain import Frame, ImageRecord, ImageSet, Lesion, Mammogram, SecondReaderError
 
 __all__ = ["Prepare", "Prepared", "on_grid", "prepared", "prepared_by"]
 
@@ -108,6 +112,7 @@ def prepared(
     *,
     records: Sequence[ImageRecord] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    workers: int = 0,
 ) -> Prepared:
     """Prepare every image of a set once; the next call finds them in the cache.
 
@@ -123,9 +128,18 @@ def prepared(
         Those of the set that are wanted; all if ``None``.
     progress
         Called with the images done, and all.
+    workers
+        Processes that prepare; up to 1 prepares in this one.
+
+    Raises
+    ------
+    SecondReaderError
+        If an image cannot be read, or a process died.
     """
     make = _OrRaise(prepare)
     wanted = images.records if records is None else records
+    if workers > 1:
+        _ahead(images, wanted, make, key, progress, workers)
     kept: list[ImageRecord] = []
     frames: list[Frame] = []
     lesions: list[tuple[Lesion, ...]] = []
@@ -140,6 +154,43 @@ def prepared(
         frames.append(frame)
         lesions.append(on_grid(record.lesions, frame))
     return Prepared(images, tuple(kept), tuple(frames), tuple(lesions), make, key)
+
+
+_held: list[Any] = []
+"""Of a process that prepares: the images, the preparation and its key."""
+
+
+def _ahead(
+    images: ImageSet,
+    records: Sequence[ImageRecord],
+    make: _OrRaise,
+    key: str,
+    progress: Callable[[int, int], None],
+    workers: int,
+) -> None:
+    """Put images into the cache from several processes; which of them are refused is found anew."""
+    context = multiprocessing.get_context("spawn")
+    try:
+        with ProcessPoolExecutor(
+            workers, mp_context=context, initializer=_hold, initargs=(images, make, key)
+        ) as pool:
+            for done, _ in enumerate(pool.map(_one, records, chunksize=4), 1):
+                progress(done, len(records))
+    except BrokenProcessPool:
+        raise SecondReaderError(
+            "a process that prepared images died (out of memory?); what was prepared is kept: "
+            "run the same command again, with fewer --workers"
+        ) from None
+
+
+def _hold(*told: Any) -> None:
+    _held[:] = told
+
+
+def _one(record: ImageRecord) -> None:
+    images, make, key = _held
+    with contextlib.suppress(_Unprepared):
+        images.prepared(record, make, key)
 
 
 @dataclass(frozen=True)
@@ -162,6 +213,7 @@ def prepared_by(
     depends: Collection[str],
     records: Sequence[ImageRecord] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    workers: int = 0,
 ) -> Prepared:
     """Prepare every image of a set as a method does.
 
@@ -182,10 +234,13 @@ def prepared_by(
         Those of the set that are wanted; all if ``None``.
     progress
         Called with the images done, and all.
+    workers
+        Processes that prepare.
     """
     told = config.model_dump_json(include=set(depends))
     key = f"{name}/{hashlib.sha256(told.encode()).hexdigest()[:12]}"
-    return prepared(images, _By(prepare, config), key, records=records, progress=progress)
+    make = _By(prepare, config)
+    return prepared(images, make, key, records=records, progress=progress, workers=workers)
 
 
 def on_grid(lesions: Sequence[Lesion], frame: Frame) -> tuple[Lesion, ...]:

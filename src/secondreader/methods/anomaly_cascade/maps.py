@@ -144,11 +144,12 @@ def patches(
     images: ImageSet,
     config: Config,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    workers: int = 0,
 ) -> Patches:
-    """Prepare a set's images, and say where patches may be cut."""
+    """Prepare a set's images in so many processes, and say where patches may be cut."""
     ready = prepared_by(
         images, prepare, config, name=f"{NAME}/1",
-        depends=("spacing_mm", "coarsest_mm", "depth"), progress=progress,
+        depends=("spacing_mm", "coarsest_mm", "depth"), progress=progress, workers=workers,
     )  # fmt: skip
     centres, boxes, truth, ignored, free = [], [], [], [], []
     for index in range(len(ready)):

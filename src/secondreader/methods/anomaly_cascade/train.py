@@ -53,7 +53,7 @@ def train(
         If there is no calcification, or training fails.
     """
     with bar("preparing images", hardware) as progress:
-        own, held = (patches(images, config, progress) for images in (train, val))
+        own, held = (patches(images, config, progress, hardware.workers) for images in (train, val))
     if config.detector == "boxes":
         found: dict[str, nn.Module] = {"boxes": train_boxes(own, held, config, run_dir, hardware)}
     else:

@@ -65,6 +65,7 @@ def data(
     makers: Collection[str] = (),
     negatives: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    workers: int = 0,
 ) -> Data:
     """Prepare a set's images, and list their positions.
 
@@ -80,6 +81,8 @@ def data(
         Other positions to keep, evenly drawn; all if ``None``.
     progress
         Called with the images done, and all.
+    workers
+        Processes that prepare.
 
     Raises
     ------
@@ -99,7 +102,7 @@ def data(
     ready = prepared_by(
         images, prepare, config, name=f"{NAME}/3",
         depends=("spacing_mm", "coarsest_mm", "stabilise", "background_mm"), records=records,
-        progress=progress,
+        progress=progress, workers=workers,
     )  # fmt: skip
     centres: list[np.ndarray] = []
     other = of_masks(_free(ready, config, centres))

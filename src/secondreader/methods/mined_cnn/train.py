@@ -60,9 +60,10 @@ def train(
     """
     with bar("preparing images", hardware) as progress:
         own = data(
-            train, config, makers=config.makers, negatives=config.negatives, progress=progress
-        )
-        held = data(val, config, makers=config.makers, progress=progress)
+            train, config, makers=config.makers, negatives=config.negatives, progress=progress,
+            workers=hardware.workers,
+        )  # fmt: skip
+        held = data(val, config, makers=config.makers, progress=progress, workers=hardware.workers)
     for name, of in (("training", own), ("validation", held)):
         if not len(of.positive) or not len(of.negative):
             raise SecondReaderError(

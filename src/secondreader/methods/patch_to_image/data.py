@@ -39,11 +39,12 @@ def ready(
     images: ImageSet,
     config: Config,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    workers: int = 0,
 ) -> Prepared:
-    """Prepare every image of a set once."""
+    """Prepare every image of a set once, in so many processes."""
     return prepared_by(
         images, prepare, config, name=f"{NAME}/1",
-        depends=("size", "enlarge"), progress=progress,
+        depends=("size", "enlarge"), progress=progress, workers=workers,
     )  # fmt: skip
 
 

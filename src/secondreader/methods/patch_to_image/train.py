@@ -77,7 +77,7 @@ def train(
     """
     train = some_patients(train, config.patients, config.seed)
     with bar("preparing images", hardware) as progress:
-        own, held = (ready(images, config, progress) for images in (train, val))
+        own, held = (ready(images, config, progress, hardware.workers) for images in (train, val))
     torch.manual_seed(config.seed)
     trees: Mapping[str, Tensor] = {}
     network: PatchClassifier | ImageClassifier

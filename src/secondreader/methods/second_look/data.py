@@ -50,11 +50,12 @@ def ready(
     images: ImageSet,
     config: Config,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    workers: int = 0,
 ) -> Prepared:
-    """Prepare every image of a set once."""
+    """Prepare every image of a set once, in so many processes."""
     return prepared_by(
         images, prepare, config, name=f"{NAME}/2",
-        depends=("size",), progress=progress,
+        depends=("size",), progress=progress, workers=workers,
     )  # fmt: skip
 
 

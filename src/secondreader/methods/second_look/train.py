@@ -50,7 +50,7 @@ def train(
     """
     config = config.sized()
     with bar("preparing images", hardware) as progress:
-        own, held = (ready(images, config, progress) for images in (train, val))
+        own, held = (ready(images, config, progress, hardware.workers) for images in (train, val))
     torch.manual_seed(config.seed)
     made: dict[str, nn.Module]
     if config.trains == "regions":

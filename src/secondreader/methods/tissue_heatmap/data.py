@@ -36,11 +36,12 @@ def ready(
     images: ImageSet,
     config: Config,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    workers: int = 0,
 ) -> Prepared:
-    """Prepare every image of a set once."""
+    """Prepare every image of a set once, in so many processes."""
     return prepared_by(
         images, prepare, config, name=f"{NAME}/2",
-        depends=("spacing_mm", "coarsest_mm", "canvas_mm"), progress=progress,
+        depends=("spacing_mm", "coarsest_mm", "canvas_mm"), progress=progress, workers=workers,
     )  # fmt: skip
 
 

@@ -66,7 +66,10 @@ def train(
         If there is no annotation, or training fails.
     """
     with bar("preparing images", hardware) as progress:
-        sets = [patches(ready(images, config, progress), config) for images in (train, val)]
+        sets = [
+            patches(ready(images, config, progress, hardware.workers), config)
+            for images in (train, val)
+        ]
     tissue = _tissue(sets, config, run_dir, hardware)
     parts: dict[str, nn.Module] = {"tissue": tissue}
     if config.trains != "tissue" or config.two_views:
