@@ -134,6 +134,7 @@ def reproduce(
     workers: Annotated[
         int, typer.Option("--workers", min=0, help="Processes that prepare and load.")
     ] = 0,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Rows at once, a process each.")] = 1,
     device: Device = "auto",
     threads: Threads = None,
     quiet: Quiet = False,
@@ -144,6 +145,7 @@ def reproduce(
     from secondreader.learning.hardware import Hardware
     from secondreader.sources import resolved
     from secondreader.studies import run
+    from secondreader.studies.at_once import at_once
     from secondreader.studies.show import beside, listing
 
     known = studies.study(study)
@@ -167,22 +169,38 @@ def reproduce(
     home = figures or out / "figures"
     wanted = run.chosen(known, table, row or ("all" if all_rows else "mandatory"))
     rows = [r for r in wanted if r.recipe is None or set(r.recipe.data) <= set(named)]
-    hardware = Hardware(device, threads=threads, workers=workers, progress=not quiet)
-    measured = _Measured(given, out, resamples, quiet, hardware)
-    with resumable():
-        for outcome in run.reproduce(
+    if jobs > 1:
+        more = [("--split", split), ("--preset", preset), ("--resamples", resamples),
+                ("--workers", workers), ("--device", device), ("--threads", threads)]  # fmt: skip
+        words = [sys.executable, "-m", "secondreader", "reproduce", study, "-o", str(out),
+                 "--figures", str(home), "--quiet",
+                 *(word for text in data for word in ("--data", text)),
+                 *(word for name, value in more if value is not None for word in (name, str(value)))]  # fmt: skip
+        outcomes = at_once(rows, lambda key: [*words, "--row", key], jobs)
+    else:
+        hardware = Hardware(device, threads=threads, workers=workers, progress=not quiet)
+        outcomes = run.reproduce(
             known,
             rows,
             data=run.Data(tuple(sorted(named)), " ".join(prints)),
             figures=home,
             runs=out / "runs",
             train=_Trained(given, quiet, hardware),
-            evaluate=measured,
+            evaluate=_Measured(given, out, resamples, quiet, hardware),
             write=_write,
             command=f"secondreader {shlex.join(_without_roots(sys.argv[1:]))}",
-        ):
-            if not quiet:
+        )
+    failed = []
+    with resumable():
+        for outcome in outcomes:
+            failed += [outcome.row] if outcome.state == "failed" else []
+            if not quiet or outcome.state == "failed":
                 say(f"{outcome.row}: {outcome.state}{f' ({outcome.why})' if outcome.why else ''}")
+    if failed:
+        raise SecondReaderError(
+            f"reproduce: got no figures of {', '.join(failed)}, expected them of every row; what each "
+            "said stands above"
+        )
     told = run.stored(home, known)
     for name in [t.name for t in known.tables] if table is None else [table]:
         text = beside(known, name, told)

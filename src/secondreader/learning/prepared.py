@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import multiprocessing
+import os
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -21,6 +22,7 @@ __all__ = ["Prepare", "Prepared", "on_grid", "prepared", "prepared_by"]
 
 _MOST_OPEN = 1024
 """Images kept open in a process, at most: of what is mapped, what was touched counts as its memory."""
+_APART = 379  # images, about, from where one process begins to where the next one does
 _FOR_ALL_ELSE = 64  # file descriptors
 
 
@@ -140,19 +142,17 @@ def prepared(
     wanted = images.records if records is None else records
     if workers > 1:
         _ahead(images, wanted, make, key, progress, workers)
-    kept: list[ImageRecord] = []
-    frames: list[Frame] = []
-    lesions: list[tuple[Lesion, ...]] = []
-    for done, record in enumerate(wanted, 1):
-        try:
-            _, frame = images.prepared(record, make, key)
-        except _Unprepared:
-            continue
-        finally:
-            progress(done, len(wanted))
-        kept.append(record)
-        frames.append(frame)
-        lesions.append(on_grid(record.lesions, frame))
+    found: dict[int, Frame] = {}
+    # Trainings that begin together each begin elsewhere: what one has made the others find.
+    first = os.getpid() * _APART % max(len(wanted), 1)
+    for done, number in enumerate(np.roll(np.arange(len(wanted)), -first).tolist(), 1):
+        with contextlib.suppress(_Unprepared):
+            found[number] = images.prepared(wanted[number], make, key)[1]
+        progress(done, len(wanted))
+    there = sorted(found)
+    kept = [wanted[number] for number in there]
+    frames = [found[number] for number in there]
+    lesions = [on_grid(record.lesions, frame) for record, frame in zip(kept, frames, strict=True)]
     return Prepared(images, tuple(kept), tuple(frames), tuple(lesions), make, key)
 
 
