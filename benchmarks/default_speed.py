@@ -42,7 +42,7 @@ def read(folder: str, out: str, models: list[str]) -> None:
 def fresh(folder: Path, out: Path, models: list[str]) -> dict[str, float]:
     """Return what `read` says in a process of its own, with the seconds of the whole process."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    environment = os.environ | dict.fromkeys(names, str(THREADS))
+    environment = os.environ | dict.fromkeys(names, str(THREADS)) | {"SECONDREADER_DEVICE": "cpu"}
     begun = time.perf_counter()
     done = subprocess.run(
         [sys.executable, __file__, "--inside", str(folder), str(out), *models],
@@ -54,7 +54,7 @@ def fresh(folder: Path, out: Path, models: list[str]) -> dict[str, float]:
 
 def counted(folder: Path, models: list[str]) -> dict[str, Any]:
     """Read one image with every model, counting and timing the steps that models could share."""
-    loaded = load_models(models or pipeline.default_models())
+    loaded = load_models(models or pipeline.default_models(), device="cpu")
     (ref, *_) = [r for r in formats.find([folder]) if not isinstance(r, formats.Skipped)]
     begun = time.perf_counter()
     mammogram = formats.mammogram(ref, ReadOptions())

@@ -48,6 +48,26 @@ class Always:
         return ImageReading(mammogram.source, self.score, None, self.detections)
 
 
+class OutOfMemoryError(RuntimeError):
+    """As PyTorch's."""
+
+    __module__ = "torch"
+
+
+@pytest.mark.parametrize(
+    "error", [OutOfMemoryError("CUDA out of memory.\nmore"), RuntimeError("CUDA error: no kernel")]
+)
+def test_a_device_that_fails_is_no_bug_of_the_model_and_nothing_is_noted(error, monkeypatch):
+    def fail(self, mammogram):
+        raise error
+
+    monkeypatch.setattr(Always, "read", fail)
+    with pytest.raises(
+        SecondReaderError, match=r"--device: always failed on it \(CUDA .*--device cpu"
+    ):
+        view_reading([model()], image(), input=0, accept=EVERYTHING)
+
+
 def model(points=(), at=None, **settings):
     reader = Always(**settings)
     return Model(reader.name, "", reader, tuple(points), at)

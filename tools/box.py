@@ -16,7 +16,7 @@ from secondreader.learning.box import DEFAULT, LARGEST_MB, box
 from secondreader.learning.model_card import write_card
 from secondreader.studies.default import MEMBERS
 
-HISTORY = Path(__file__).parent.parent / "figures" / "default" / "history.json"
+HISTORY = Path(__file__).parent.parent / "figures" / "history.json"
 FILES = ("config.json", "weights.safetensors", "operating_points.json", "calibration.json",
          "likeness.json", "metrics.json", "environment.json")  # fmt: skip
 

@@ -3,7 +3,7 @@
 OUT is where `secondreader reproduce default` wrote to, each ROW one that was measured there after the
 phantom was changed and the reader trained again (films-masses, masses). FOUND is what the worst misses
 and false alarms on real films lacked in the phantom, CHANGED what it has now. Appended to
-figures/default/history.json, which goes into the cards of the readers in the box.
+figures/history.json, which goes into the cards of the readers in the box.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 from secondreader.domain import SecondReaderError
 from secondreader.learning.run_folder import write_whole
 
-HISTORY = Path(__file__).parent.parent / "figures" / "default" / "history.json"
+HISTORY = Path(__file__).parent.parent / "figures" / "history.json"
 
 
 def noted(

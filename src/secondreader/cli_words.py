@@ -30,6 +30,9 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
+_DEVICE = "SECONDREADER_DEVICE"
+
+
 def _threads(value: int | None) -> int | None:
     """Set the thread count before anything numerical is imported."""
     if value is not None:
@@ -38,10 +41,23 @@ def _threads(value: int | None) -> int | None:
     return value
 
 
-def _device(value: str) -> str:
-    """Say where readers read, to this process and to those that it starts."""
-    os.environ["SECONDREADER_DEVICE"] = value
+def _device(context: typer.Context, param: typer.CallbackParam, value: str) -> str:
+    """Say where readers read, to this process until the command ends and to those that it starts.
+
+    What is not asked for leaves the environment's word.
+    """
+    source = context.get_parameter_source(param.name or "device")
+    if source is None or source.name != "DEFAULT":
+        before = os.environ.get(_DEVICE)
+        os.environ[_DEVICE] = value
+        context.call_on_close(lambda: _restore(before))
     return value
+
+
+def _restore(before: str | None) -> None:
+    os.environ.pop(_DEVICE, None)
+    if before is not None:
+        os.environ[_DEVICE] = before
 
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")]

@@ -174,6 +174,7 @@ def train(
         If a member is no model, or the images cannot decide.
     """
     panel = Panel(config, [_member(name) for name in config.members])
+    placed(panel, where_read(None if hardware.device == "auto" else hardware.device))
     most = config.most or len(config.members)
     if most < len(config.members):
         scores = _scores(panel, val, run_dir / "validation-scores.npy", hardware)
@@ -233,7 +234,6 @@ def _member(name: str) -> Reader:
         return reader
     told = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     found: Reader = method(str(told.get("method"))).load(folder)
-    placed(found, where_read())
     return found
 
 

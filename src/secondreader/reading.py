@@ -65,12 +65,14 @@ class Model:
     likeness: likeness.Likeness | None = None
 
 
-def load_models(names: Sequence[str], at: str | None = None) -> tuple[Model, ...]:
-    """Load several models by name or folder.
+def load_models(
+    names: Sequence[str], at: str | None = None, device: str | None = None
+) -> tuple[Model, ...]:
+    """Load several models by name or folder, to read on a device; see `load_model`.
 
     Models of one method are told apart by their folders, ``METHOD:RUN``; two of one name are refused.
     """
-    models = tuple(load_model(name, at) for name in names)
+    models = tuple(load_model(name, at, device) for name in names)
     alike = {m.name for m in models if sum(m.name == other.name for other in models) > 1}
     models = tuple(
         replace(model, name=f"{model.name}:{_run_name(name)}")
@@ -86,7 +88,7 @@ def load_models(names: Sequence[str], at: str | None = None) -> tuple[Model, ...
     return models
 
 
-def load_model(name: str, at: str | None = None) -> Model:
+def load_model(name: str, at: str | None = None, device: str | None = None) -> Model:
     """Load a model.
 
     Parameters
@@ -96,11 +98,13 @@ def load_model(name: str, at: str | None = None) -> Model:
         model in it.
     at
         The name of the operating point to use; ``None`` takes the model's default.
+    device
+        Where its networks read; ``None`` is what ``SECONDREADER_DEVICE`` names, else a GPU if there is one.
 
     Raises
     ------
     SecondReaderError
-        If there is no such model, or it has no such operating point.
+        If there is no such device or model, or it has no such operating point.
     """
     folder = _model_folder(name)
     calibrations: dict[str, Calibration] = {}
@@ -114,7 +118,7 @@ def load_model(name: str, at: str | None = None) -> Model:
         from secondreader.learning.hardware import placed, where_read
 
         reader = method(method_of(folder)).load(folder)
-        placed(reader, where_read())
+        placed(reader, where_read(device))
         points, default = operating_points(folder / "operating_points.json")
         calibrations = _calibrations(folder / "calibration.json")
         alike = likeness.loaded(folder)
@@ -142,6 +146,7 @@ def read_together(
         try:
             read = model.reader.read_exam([mammograms[n] for n in own])  # type: ignore[attr-defined]
         except Exception as error:  # as of one image
+            _raise_if_of_the_device(model, error)
             read = [_failed(model, mammograms[n], error) for n in own]
         for number, reading in zip(own, read, strict=True):
             found[number][model.name] = reading
@@ -255,6 +260,7 @@ def _read(model: Model, mammogram: Mammogram, accept: frozenset[str]) -> ImageRe
     try:
         read = model.reader.read(mammogram)
     except Exception as error:  # one model's fault on one image must not end the whole reading
+        _raise_if_of_the_device(model, error)
         return refused or _failed(model, mammogram, error)
     # What the reader says that it cannot read tells more than that the image is unlike others.
     return read if refused is None or read.refused is not None else refused
@@ -271,6 +277,25 @@ def _refused(model: Model, mammogram: Mammogram, accept: frozenset[str]) -> Imag
         return None
     unlike = model.likeness.unlike(mammogram, model.name)
     return None if unlike is None else ImageReading(mammogram.source, None, unlike)
+
+
+def _raise_if_of_the_device(model: Model, error: Exception) -> None:
+    """Stop where a device failed, not the model: another device may read the image, so nothing is noted.
+
+    Raises
+    ------
+    SecondReaderError
+        If it did.
+    """
+    words = str(error).strip().splitlines()[:1]
+    by_pytorch = type(error).__module__.partition(".")[0] == "torch"
+    if by_pytorch or (
+        isinstance(error, RuntimeError) and ("CUDA" in str(error) or "MPS" in str(error))
+    ):
+        raise SecondReaderError(
+            f"--device: {model.name} failed on it ({words[0] if words else type(error).__name__}); what was "
+            "read is kept: run the same command again, with --device cpu or fewer --workers"
+        ) from error
 
 
 def _failed(model: Model, mammogram: Mammogram, error: Exception) -> ImageReading:

@@ -94,16 +94,19 @@ def read_records(
     out: Path,
     *,
     at: str | None = None,
+    device: str | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
     """Read every image with every model into OUT/readings.jsonl; what was read before is kept.
+
+    ``at`` and ``device`` are as of `reading.load_model`.
 
     Raises
     ------
     SecondReaderError
         If a model cannot be loaded or the output cannot be written.
     """
-    loaded = load_models(models, at)
+    loaded = load_models(models, at, device)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

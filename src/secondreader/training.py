@@ -37,7 +37,7 @@ from secondreader.evaluation.operating_points import choose
 from secondreader.evaluation.scored import Readings, fingerprint
 from secondreader.evaluation.units import units
 from secondreader.learning import likeness
-from secondreader.learning.hardware import Hardware, first_process
+from secondreader.learning.hardware import Hardware, device, device_name, first_process
 from secondreader.learning.model_card import write_card
 from secondreader.learning.model_folder import environment
 from secondreader.learning.run_folder import claimed, write_whole
@@ -209,9 +209,15 @@ def stages(run_dir: Path) -> list[str]:
 def _describe(training: Training, folder: Path) -> None:
     """Write what the model was trained with and on."""
     seed = int(getattr(training.config, "seed", 0))
-    told = environment(seed, {s.dataset: s.fingerprint for s in training.sources})
+    where = device_name(device(training.hardware))
+    told = environment(seed, {s.dataset: s.fingerprint for s in training.sources}, where)
     told |= {"split": training.split, "counts": counts(training)}
     write_whole(folder / "environment.json", json.dumps(told, indent=1) + "\n")
+
+
+def _read_on(hardware: Hardware) -> str | None:
+    """Return where what was trained reads: where it was trained, or where the program reads at all."""
+    return None if hardware.device == "auto" else hardware.device
 
 
 def _finish(
@@ -232,6 +238,7 @@ def _finish(
             chosen,
             [str(folder)],
             run_dir / str(part),
+            device=_read_on(training.hardware),
             progress=lambda done, total: progress(f"reading the {part} part", done, total),
         )
         return chosen, file, scored(chosen, file)[0]

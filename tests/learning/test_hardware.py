@@ -1,13 +1,17 @@
 """What to compute on: readers are put on the device that is asked for."""
 
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
+import typer
 from torch import nn
+from typer.testing import CliRunner
 
+from secondreader.cli_words import Device
 from secondreader.domain import SecondReaderError
 from secondreader.learning.hardware import device_name, placed, where_read
 
@@ -38,6 +42,20 @@ def test_where_readers_read_is_what_is_named_and_else_a_gpu_if_there_is_one(monk
         SecondReaderError, match="--device: got 'abacus', expected one of auto, cpu"
     ):
         where_read()
+
+
+def test_a_command_says_where_readers_read_until_it_ends_and_only_if_it_is_told(monkeypatch):
+    app, seen = typer.Typer(), []
+
+    @app.command()
+    def look(device: Device = "auto") -> None:
+        seen.append(os.environ.get("SECONDREADER_DEVICE"))
+
+    monkeypatch.setenv("SECONDREADER_DEVICE", "cpu")
+    for words in ([], ["--device", "mps"], ["--device", "auto"]):
+        assert CliRunner().invoke(app, words).exit_code == 0
+    assert seen == ["cpu", "mps", "auto"]
+    assert os.environ["SECONDREADER_DEVICE"] == "cpu"
 
 
 def test_a_method_without_weights_is_loaded_without_pytorch():

@@ -84,7 +84,7 @@ def test_weights_that_do_not_fit_are_named(folder):
 
 
 def test_the_environment_names_no_machine_and_no_person(monkeypatch):
-    told = environment(3, {"phantom": "abc"})
+    told = environment(3, {"phantom": "abc"}, "abacus")
     assert told["seed"] == 3
     assert told["data"] == {"phantom": "abc"}
     assert "torch" in told["packages"]

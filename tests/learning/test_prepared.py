@@ -10,7 +10,7 @@ import pytest
 
 from secondreader import geometry
 from secondreader.domain import ImageRecord, ImageSource, Mammogram, SecondReaderError
-from secondreader.learning.prepared import Prepared, prepared
+from secondreader.learning.prepared import Prepared, _ahead, _OrRaise, prepared
 
 resource = pytest.importorskip("resource")
 
@@ -87,6 +87,17 @@ def test_several_processes_prepare_what_one_would(tmp_path):
 
 
 def test_what_another_process_cannot_read_is_one_line_as_here(tmp_path):
-    for workers in (0, 2):
-        with pytest.raises(SecondReaderError, match=r"^13\.dcm: got no pixels$"):
-            prepared(Kept(tmp_path, 14), odd_ones_doubled, "k", workers=workers)
+    images, line = Kept(tmp_path, 14), r"^13\.dcm: got no pixels$"
+    with pytest.raises(SecondReaderError, match=line):
+        _ahead(images, images.records, _OrRaise(odd_ones_doubled), "k", lambda done, total: None, 2)
+    assert str(os.getpid()) not in {file.read_text() for file in tmp_path.glob("*.by")}
+    with pytest.raises(SecondReaderError, match=line):
+        prepared(images, odd_ones_doubled, "k")
+
+
+def test_no_process_is_begun_where_all_is_prepared(tmp_path, monkeypatch):
+    images = Kept(tmp_path, 12)
+    images.records = images.records[1::2]  # none is refused
+    prepared(images, odd_ones_doubled, "k")
+    monkeypatch.setattr("secondreader.learning.prepared.ProcessPoolExecutor", None)
+    assert len(prepared(images, odd_ones_doubled, "k", workers=2)) == 6

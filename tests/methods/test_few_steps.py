@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from secondreader.domain import (
     Circle,
@@ -14,11 +15,12 @@ from secondreader.domain import (
     Laterality,
     Lesion,
     Mammogram,
+    Part,
     Pathology,
     View,
 )
 from secondreader.learning.configuration import resolve
-from secondreader.learning.hardware import Hardware
+from secondreader.learning.hardware import Hardware, placed
 from secondreader.methods import METHODS, WITHOUT_WEIGHTS, method
 
 QUIET = Hardware("cpu", precision="fp32", threads=1, progress=False)
@@ -122,3 +124,29 @@ def test_a_few_steps_leave_a_model_that_reads(name, other, tmp_path):
     assert reading.refused is None
     assert reading.score is not None and np.isfinite(reading.score)
     assert list(tmp_path.glob("stages/*/done.json"))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize(("name", "other"), TRIED)
+def test_a_gpu_reads_and_measures_what_the_processor_does(name, other, tmp_path):
+    module = method(name)
+    settings = [f"{key}={json.dumps(value)}" for key, value in {**STEPS[name], **other}.items()]
+    config, held = resolve(module.Config, METHODS[name], "smoke", settings), Films(2)
+    module.train(config, Films(1), held, tmp_path, hardware=QUIET)
+    told, figures = [], []
+    for where in ("cpu", "cuda"):
+        reader = module.load(tmp_path / "model")
+        placed(reader, torch.device(where))
+        readings = [reader.read(held.open(record)) for record in held.records[:3]]
+        told.append([r.score for r in readings])
+        if hasattr(reader, "read_exam"):
+            reader.read_exam([held.open(record) for record in held.records[:2]])
+        if hasattr(reader, "own_figures"):
+            parts = dict.fromkeys(Part, held)
+            got, _ = reader.own_figures(parts, Part.TEST, reader=name, resamples=20, seed=0)
+            figures.append([f.name for f in got])
+        if hasattr(reader, "positions"):
+            _, scored = reader.positions(held)
+            scored(0)
+    assert told[1] == pytest.approx(told[0], abs=0.05)
+    assert not figures or figures[0] == figures[1]

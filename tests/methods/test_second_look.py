@@ -473,10 +473,14 @@ def test_a_flow_learns_which_class_is_bright():
     assert bright == pytest.approx(0.6, abs=0.2)
 
 
-@pytest.mark.parametrize("side", [32, 64, 128, 256])
-def test_a_flow_has_room_for_the_noise_of_every_pixel(side):
-    first = Flow(side, 3, 32).first
-    assert first.in_channels <= first.out_channels / 2
+@pytest.mark.parametrize("width", [8, 16, 24, 32, 64])
+@pytest.mark.parametrize("side", [32, 64, 96, 128, 256])
+def test_a_flow_has_room_for_the_noise_of_every_pixel_of_any_size(side, width):
+    flow = Flow(side, 3, width)
+    assert flow.first.in_channels <= flow.first.out_channels / 2
+    with torch.no_grad():
+        image = torch.zeros(1, 1, side, side)
+        assert flow(image, torch.tensor([0.5]), torch.tensor([1])).shape == image.shape
 
 
 def test_a_flow_is_as_large_as_the_generator_that_it_is_put_beside():

@@ -69,17 +69,21 @@ def device(hardware: Hardware) -> torch.device:
     return torch.device(name)
 
 
-def where_read() -> torch.device:
-    """Return the device that readers read on: what ``SECONDREADER_DEVICE`` names, else a GPU if there is one.
+def where_read(name: str | None = None) -> torch.device:
+    """Return the device that readers read on.
 
-    The program's ``--device`` sets it, for its worker processes too.
+    Parameters
+    ----------
+    name
+        As of `Hardware`; ``None`` is what ``SECONDREADER_DEVICE`` names, which the program's ``--device``
+        sets for its worker processes too, else a GPU if there is one.
 
     Raises
     ------
     SecondReaderError
         If it is not there.
     """
-    return device(Hardware(os.environ.get("SECONDREADER_DEVICE", "auto")))
+    return device(Hardware(name or os.environ.get("SECONDREADER_DEVICE", "auto")))
 
 
 def device_name(where: torch.device) -> str:

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 import safetensors
 import safetensors.torch
-import torch
 from pydantic import BaseModel, ValidationError
 from torch import Tensor, nn
 
@@ -124,14 +123,14 @@ def load_into(network: nn.Module, weights: Mapping[str, Tensor], prefix: str = "
     network.load_state_dict(own)
 
 
-def environment(seed: int, fingerprints: Mapping[str, str]) -> dict[str, Any]:
+def environment(seed: int, fingerprints: Mapping[str, str], device: str) -> dict[str, Any]:
     """Return what a training ran with: versions, seed, commit, data; no names of people or machines."""
     packages = ("secondreader", "torch", "torchvision", "lightning", "numpy", "scipy")
     return {
         "python": platform.python_version(),
         "system": platform.system(),
         "processor": platform.machine(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "device": device,
         "packages": {name: version(name) for name in packages},
         "commit": _commit(),
         "seed": seed,

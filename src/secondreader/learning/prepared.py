@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -140,14 +141,14 @@ def prepared(
     """
     make = _OrRaise(prepare)
     wanted = images.records if records is None else records
-    if workers > 1:
-        _ahead(images, wanted, make, key, progress, workers)
+    refused = _ahead(images, wanted, make, key, progress, workers) if workers > 1 else set()
     found: dict[int, Frame] = {}
     # Trainings that begin together each begin elsewhere: what one has made the others find.
     first = os.getpid() * _APART % max(len(wanted), 1)
     for done, number in enumerate(np.roll(np.arange(len(wanted)), -first).tolist(), 1):
-        with contextlib.suppress(_Unprepared):
-            found[number] = images.prepared(wanted[number], make, key)[1]
+        if number not in refused:
+            with contextlib.suppress(_Unprepared):
+                found[number] = images.prepared(wanted[number], make, key)[1]
         progress(done, len(wanted))
     there = sorted(found)
     kept = [wanted[number] for number in there]
@@ -167,30 +168,60 @@ def _ahead(
     key: str,
     progress: Callable[[int, int], None],
     workers: int,
-) -> None:
-    """Put images into the cache from several processes; which of them are refused is found anew."""
-    context = multiprocessing.get_context("spawn")
+) -> set[int]:
+    """Put images into the cache from several processes, and return the numbers of those refused."""
+    # A process takes as long to begin as some images take, and longer than to find all in the cache.
+    if len(records) <= workers or all(
+        _there(images, r, key) for r in records[:: -(-len(records) // 8)]
+    ):
+        return set()
+    refused: set[int] = set()
     try:
         with ProcessPoolExecutor(
-            workers, mp_context=context, initializer=_hold, initargs=(images, make, key)
+            min(workers, 61),  # as many as Windows waits for
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_hold,
+            initargs=(images, make, key),
         ) as pool:
-            for done, _ in enumerate(pool.map(_one, records, chunksize=4), 1):
-                progress(done, len(records))
+            for number, made in enumerate(pool.map(_one, records, chunksize=4)):
+                refused |= set() if made else {number}
+                progress(number + 1, len(records))
     except BrokenProcessPool:
         raise SecondReaderError(
-            "a process that prepared images died (out of memory?); what was prepared is kept: "
-            "run the same command again, with fewer --workers"
+            "a process that prepared images died (out of memory, or a script without a __main__ guard?); "
+            "what was prepared is kept: run the same command again, with fewer --workers"
         ) from None
+    return refused
+
+
+class _Absent(Exception):
+    """An image that is not in the cache."""
+
+
+def _there(images: ImageSet, record: ImageRecord, key: str) -> bool:
+    def absent(mammogram: Mammogram) -> tuple[np.ndarray, Frame]:
+        raise _Absent
+
+    try:
+        images.prepared(record, absent, key)
+    except _Absent:
+        return False
+    return True
 
 
 def _hold(*told: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent alone answers Ctrl-C
     _held[:] = told
 
 
-def _one(record: ImageRecord) -> None:
+def _one(record: ImageRecord) -> bool:
+    """Prepare an image, and return whether the preparation takes it."""
     images, make, key = _held
-    with contextlib.suppress(_Unprepared):
+    try:
         images.prepared(record, make, key)
+    except _Unprepared:
+        return False
+    return True
 
 
 @dataclass(frozen=True)

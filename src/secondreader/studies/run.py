@@ -192,7 +192,7 @@ def reproduce(
                 "identity": identity,
                 "command": command,
                 "seed": seed,
-                "device": device_name(where_read()),
+                "device": _device(models[row.key]) if recipe.trains else device_name(where_read()),
                 "hours": round(spent, 4),
                 "peak_megabytes": peak_megabytes(),
             }
@@ -248,6 +248,13 @@ def _done(
         else:
             needed.update(recipe.needs())
     return done
+
+
+def _device(model: Path | str) -> str:
+    """Return what a model was trained on, by its folder; where it does not say, what readers read on."""
+    file = Path(model) / "environment.json"
+    told = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return str(told.get("device") or device_name(where_read()))
 
 
 def _trained(

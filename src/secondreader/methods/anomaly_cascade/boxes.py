@@ -84,7 +84,7 @@ def found_boxes(
             corner = (row - _OVERLAP, col - _OVERLAP)
             tile = cut(prepared, corner[0] + size // 2, corner[1] + size // 2, size)
             got = network([torch.from_numpy(tile.astype(np.float32))[None].to(where)])[0]
-            middle = (got["boxes"][:, [1, 0]] + got["boxes"][:, [3, 2]]).double().cpu().numpy() / 2
+            middle = (got["boxes"][:, [1, 0]] + got["boxes"][:, [3, 2]]).cpu().double().numpy() / 2
             middle += (
                 np.array(corner) - 0.5
             )  # a box's edges lie half a pixel before its first pixel
@@ -92,7 +92,7 @@ def found_boxes(
                 (middle >= (row - 0.5, col - 0.5)) & (middle < (row + step - 0.5, col + step - 0.5))
             ).all(1)
             points.append(middle[own])
-            scores.append(got["scores"].double().cpu().numpy()[own])
+            scores.append(got["scores"].cpu().double().numpy()[own])
     at, score = np.concatenate(points), np.concatenate(scores)
     places = np.clip(np.rint(at).astype(int), 0, np.array(mask.shape) - 1)
     kept = np.flatnonzero(mask[places[:, 0], places[:, 1]])

@@ -96,7 +96,7 @@ def probabilities(
         cutout = windows(prepared, positions[low : low + _AT_ONCE], config.crop).to(where)
         with autocast(where, half):
             logit = network(enlarged(cutout, config))[:, 0]
-        found.append(torch.sigmoid(logit.float()).double().cpu().numpy())
+        found.append(torch.sigmoid(logit.float()).cpu().double().numpy())
     return np.concatenate(found)
 
 

@@ -29,7 +29,9 @@ class Flow(nn.Module):
         super().__init__()
         # A place's pixels become channels. Their noise has to pass the first level, half of which it
         # may fill: folded eight by eight into 32 channels, 256 x 256 pixels were never drawn but as noise.
-        folded = min(max(side // _GRID, 1), math.isqrt(width // 2))
+        most = min(max(side // _GRID, 1), math.isqrt(width // 2))
+        # Two levels halve what is folded.
+        folded = max(n for n in range(1, most + 1) if n == 1 or side % (4 * n) == 0)
         self.side, self.folded, self.waves = side, folded, width
         own = (width, 2 * width, 4 * width)
         self.told = 4 * width

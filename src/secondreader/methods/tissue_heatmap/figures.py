@@ -148,12 +148,11 @@ def heatmap_errors(
     small = Small.of(images, local, model.config)
     women = {record.path: record.patient_id for record in images.records}
     kept = _as_many(small.target.flatten(1).amax(1).numpy() > 0)
-    errors = [
-        ((model.heatmap(small.image[i : i + 1], small.local[i : i + 1]) - small.target[i]) ** 2)
-        .mean()
-        .item()
-        for i in kept
-    ]
+    where = next(model.heatmap.parameters()).device
+    errors = []
+    for i in kept:
+        one = (small.image[i : i + 1].to(where), small.local[i : i + 1].to(where))
+        errors.append(((model.heatmap(*one).cpu() - small.target[i]) ** 2).mean().item())
     zeros = (small.target[kept] ** 2).mean((1, 2, 3)).double().numpy()
     return np.array(errors), zeros, [women[small.paths[i]] for i in kept]
 
