@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from secondreader import pipeline, scoring
-from secondreader.cli_figures import _by_name
+from secondreader.cli_reproduce import _by_name
 from secondreader.domain import SecondReaderError
 from secondreader.studies import STUDIES
 

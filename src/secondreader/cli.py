@@ -14,8 +14,9 @@ from typing import Annotated, Any
 import typer
 
 from secondreader.cli_data import data
-from secondreader.cli_figures import evaluate, reproduce
+from secondreader.cli_figures import evaluate
 from secondreader.cli_phantom import phantom
+from secondreader.cli_reproduce import reproduce
 from secondreader.cli_train import train
 from secondreader.cli_words import Device, Quiet, Threads, Version, plural, progress, resumable, say
 from secondreader.domain import SecondReaderError

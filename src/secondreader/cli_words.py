@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from secondreader import __version__
+from secondreader.domain import SecondReaderError
 
 __all__ = [
     "Device",
@@ -31,6 +32,7 @@ def _version(value: bool) -> None:
 
 
 _DEVICE = "SECONDREADER_DEVICE"
+_DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def _threads(value: int | None) -> int | None:
@@ -44,8 +46,11 @@ def _threads(value: int | None) -> int | None:
 def _device(context: typer.Context, param: typer.CallbackParam, value: str) -> str:
     """Say where readers read, to this process until the command ends and to those that it starts.
 
-    What is not asked for leaves the environment's word.
+    What is not asked for leaves the environment's word. Whether it is there is seen when something is
+    put on it: readers without networks need none.
     """
+    if value.partition(":")[0] not in _DEVICES:
+        raise SecondReaderError(f"--device: got {value!r}, expected one of {', '.join(_DEVICES)}")
     source = context.get_parameter_source(param.name or "device")
     if source is None or source.name != "DEFAULT":
         before = os.environ.get(_DEVICE)

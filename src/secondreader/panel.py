@@ -174,7 +174,7 @@ def train(
         If a member is no model, or the images cannot decide.
     """
     panel = Panel(config, [_member(name) for name in config.members])
-    placed(panel, where_read(None if hardware.device == "auto" else hardware.device))
+    placed(panel, where_read(hardware.device))
     most = config.most or len(config.members)
     if most < len(config.members):
         scores = _scores(panel, val, run_dir / "validation-scores.npy", hardware)

@@ -215,11 +215,6 @@ def _describe(training: Training, folder: Path) -> None:
     write_whole(folder / "environment.json", json.dumps(told, indent=1) + "\n")
 
 
-def _read_on(hardware: Hardware) -> str | None:
-    """Return where what was trained reads: where it was trained, or where the program reads at all."""
-    return None if hardware.device == "auto" else hardware.device
-
-
 def _finish(
     training: Training,
     own: Mapping[Part, FileImages],
@@ -238,7 +233,7 @@ def _finish(
             chosen,
             [str(folder)],
             run_dir / str(part),
-            device=_read_on(training.hardware),
+            device=training.hardware.device,
             progress=lambda done, total: progress(f"reading the {part} part", done, total),
         )
         return chosen, file, scored(chosen, file)[0]

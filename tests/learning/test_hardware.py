@@ -58,6 +58,14 @@ def test_a_command_says_where_readers_read_until_it_ends_and_only_if_it_is_told(
     assert os.environ["SECONDREADER_DEVICE"] == "cpu"
 
 
+def test_a_device_that_there_is_not_is_told_by_readers_without_networks_too(tmp_path):
+    words = ["read", tmp_path, "-o", tmp_path / "out", "--device", "abacus"]
+    command = [sys.executable, "-m", "secondreader", *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    line = "secondreader: --device: got 'abacus', expected one of auto, cpu, cuda, mps\n"
+    assert (done.returncode, done.stderr) == (1, line)
+
+
 def test_a_method_without_weights_is_loaded_without_pytorch():
     code = "import sys; from secondreader.reading import load_model; load_model('spot_filter'); "
     code += "sys.exit('torch' in sys.modules)"

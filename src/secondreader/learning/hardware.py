@@ -75,15 +75,16 @@ def where_read(name: str | None = None) -> torch.device:
     Parameters
     ----------
     name
-        As of `Hardware`; ``None`` is what ``SECONDREADER_DEVICE`` names, which the program's ``--device``
-        sets for its worker processes too, else a GPU if there is one.
+        As of `Hardware`; ``None`` and ``auto`` are what ``SECONDREADER_DEVICE`` names, which the program's
+        ``--device`` sets for its worker processes too, else a GPU if there is one.
 
     Raises
     ------
     SecondReaderError
         If it is not there.
     """
-    return device(Hardware(name or os.environ.get("SECONDREADER_DEVICE", "auto")))
+    told = os.environ.get("SECONDREADER_DEVICE", "auto") if name in (None, "auto") else name
+    return device(Hardware(told))
 
 
 def device_name(where: torch.device) -> str:

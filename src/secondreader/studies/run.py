@@ -17,9 +17,8 @@ from typing import Any, Protocol
 from secondreader.domain import SecondReaderError
 from secondreader.evaluation.figures import Comparison, Figure, Metrics
 from secondreader.learning.configuration import preset_values, presets
-from secondreader.learning.hardware import device_name, where_read
 from secondreader.methods import METHODS
-from secondreader.studies.spent import hours, peak_megabytes
+from secondreader.studies.spent import device_of, hours, peak_megabytes
 from secondreader.studies.study import Cell, Measure, Recipe, Row, Study
 
 __all__ = ["SCHEMA", "Data", "Evaluate", "Outcome", "Train", "chosen", "reproduce", "stored"]
@@ -192,7 +191,7 @@ def reproduce(
                 "identity": identity,
                 "command": command,
                 "seed": seed,
-                "device": _device(models[row.key]) if recipe.trains else device_name(where_read()),
+                "device": device_of(models[row.key] if recipe.trains else ""),
                 "hours": round(spent, 4),
                 "peak_megabytes": peak_megabytes(),
             }
@@ -248,13 +247,6 @@ def _done(
         else:
             needed.update(recipe.needs())
     return done
-
-
-def _device(model: Path | str) -> str:
-    """Return what a model was trained on, by its folder; where it does not say, what readers read on."""
-    file = Path(model) / "environment.json"
-    told = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return str(told.get("device") or device_name(where_read()))
 
 
 def _trained(

@@ -1,4 +1,4 @@
-"""What a row costs: hours, over all calls that it took, and memory."""
+"""What a row costs: hours, over all calls that it took, on what device, and memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["hours", "peak_megabytes"]
+from secondreader.learning.hardware import device_name, where_read
+
+__all__ = ["device_of", "hours", "peak_megabytes"]
 
 
 @contextmanager
@@ -45,6 +47,13 @@ def hours(
         write(file, json.dumps({"identity": identity, "hours": so_far()}) + "\n")
         raise
     file.unlink(missing_ok=True)
+
+
+def device_of(model: Path | str) -> str:
+    """Return what a model was trained on, by its folder; where none says it, what readers read on."""
+    file = Path(model) / "environment.json"
+    told = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return str(told.get("device") or device_name(where_read()))
 
 
 def peak_megabytes() -> int | None:

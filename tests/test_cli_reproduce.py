@@ -1,7 +1,7 @@
 """What `secondreader reproduce` reads for a row, and what it need not read again."""
 
 from secondreader import panel, pipeline, report
-from secondreader.cli_figures import _Measured
+from secondreader.cli_reproduce import _Measured
 from secondreader.learning.hardware import Hardware
 from secondreader.reading import load_models
 from secondreader.studies.study import Recipe
