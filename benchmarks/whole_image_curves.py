@@ -70,7 +70,7 @@ def main() -> None:
         told[run.name] = {"architecture": config["architecture"], "stages": stages}
         rows += [row(run, config["architecture"], *of) for of in stages.items()]
     text = json.dumps(
-        {"command": "python benchmarks/whole_image_curves.py RUN...", "runs": told, "table": rows},
+        {"command": f"python benchmarks/whole_image_curves.py {' '.join(told)}", "runs": told, "table": rows},
         indent=1,
     )  # fmt: skip
     asked.out.parent.mkdir(parents=True, exist_ok=True)

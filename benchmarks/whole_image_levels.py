@@ -37,7 +37,15 @@ def main() -> None:
         asked.runs, [asked.data], asked.work, split=asked.split, groups=False
     )
     chosen = choose(load_all([asked.data]), asked.split, Part.TEST)
-    rows = [["network", "unit", "with / without", "AUC", "less that of images"]]
+    slopes = {
+        (f.reader, f.level): in_brackets(f.value, f.low, f.high)
+        for f in metrics.figures
+        if f.name == "calibration_slope" and f.label_rule == "all" and not f.group
+    }
+    rows = [
+        ["network", "unit", "with / without", "AUC", "less that of images",
+         "calibration slope, 1 is calibrated"]
+    ]  # fmt: skip
     for reader in scored(chosen, asked.work / "readings.jsonl"):
         ways = {level: units(reader.images, level, given=reader.given) for level in LEVELS}
         drawn = {
@@ -50,15 +58,18 @@ def main() -> None:
             rows.append(
                 [reader.reader, level, f"{yes} / {own.labels.size - yes}",
                  in_brackets(got.value, got.low, got.high),
-                 "" if level == "image" else in_brackets(apart.value, apart.low, apart.high)]
+                 "" if level == "image" else in_brackets(apart.value, apart.low, apart.high),
+                 slopes.get((reader.reader, level), "–")]
             )  # fmt: skip
     kept = [
         {k: getattr(f, k) for k in ("reader", "level", "name", "value", "low", "high", "note")}
         for f in metrics.figures
-        if ("calibration" in f.name or f.name == "ece_equal_mass") and not f.group
+        if ("calibration" in f.name or f.name == "ece_equal_mass")
+        and f.label_rule == "all"
+        and not f.group
     ]
     told = {
-        "command": "python benchmarks/whole_image_levels.py RUN... --data ...",
+        "command": f"python benchmarks/whole_image_levels.py {' '.join(Path(r).name for r in asked.runs)} --data ...",
         "split": metrics.split, "data": [dict(d) for d in metrics.data],
         "interval": dict(metrics.interval), "calibration": kept, "table": rows,
     }  # fmt: skip

@@ -37,7 +37,8 @@ from secondreader.learning.folding import folded
 from secondreader.learning.patches import cut, whole
 from secondreader.methods.patch_to_image.architecture import STRIDE, parse
 from secondreader.methods.patch_to_image.config import Config
-from secondreader.methods.patch_to_image.data import ready
+from secondreader.methods.patch_to_image.data import augmented, ready
+from secondreader.methods.patch_to_image.forest import places
 from secondreader.methods.patch_to_image.network import (
     MALIGNANT,
     ImageClassifier,
@@ -183,7 +184,10 @@ def native_read() -> dict:
 
 
 def native_train() -> dict:
-    """Return processor seconds and the peak of memory of the row's training step at native size."""
+    """Return processor seconds and the peak of memory of a native training step, and of validation.
+
+    A step is augmentation, both passes in bfloat16, and Adam's; an image is validated in float32.
+    """
     network = image_network("resnet50", NATIVE, saving=True).train()
     settings = Config().whole
     count = settings.batch
@@ -196,12 +200,20 @@ def native_train() -> dict:
     )
     told: dict = {"image": list(NATIVE), "batch": count, "idle, megabytes": peak()}
     begun = time.process_time()
+    seen = augmented(given, torch.Generator().manual_seed(0), Config(), None)
     with torch.autocast("cpu", torch.bfloat16):
-        loss = _image_loss(network, given)
+        loss = _image_loss(network, seen)
     loss.backward()
     adam.step()
     told["processor seconds"] = time.process_time() - begun
     told["peak megabytes"] = peak()
+    del loss, seen, given
+    adam.zero_grad()
+    begun = time.process_time()
+    with torch.no_grad():
+        network.eval()(noise(NATIVE))
+    told["validated, processor seconds an image"] = time.process_time() - begun
+    told["peak megabytes with validation"] = peak()
     return told
 
 
@@ -211,7 +223,7 @@ def peak() -> int:
 
 
 def two_threads() -> dict:
-    """Return wall-clock seconds of reading one image on two threads, in both precisions."""
+    """Return wall-clock seconds of reading one image on two threads, in both precisions; a native one."""
     torch.set_num_threads(2)
     told: dict = {"image": list(SIZE), "threads": 2}
     for kind in (torch.float32, torch.bfloat16):
@@ -220,6 +232,14 @@ def two_threads() -> dict:
         told[str(kind).removeprefix("torch.")] = best(
             lambda f=features, i=image: f(i), 3, time.perf_counter
         )
+    network = quick("resnet50")
+    scaled = network.scaled(noise(NATIVE))
+    begun = time.perf_counter()
+    by_tiles(network.features, scaled, 1024)
+    told["native, in tiles"] = time.perf_counter() - begun
+    begun = time.perf_counter()
+    network.features(scaled)
+    told["native, at once"] = time.perf_counter() - begun
     torch.set_num_threads(1)
     return told
 
@@ -247,13 +267,14 @@ def areas(name: str, scores: dict[str, list[float]], truth: list[bool], who: lis
 
 
 def read_images(asked: argparse.Namespace, reader: PatchToImage):
-    """Yield test images of a data set as a reader takes them, their truth, and whose they are."""
+    """Yield test images of a data set as a reader takes them, how far they reach, truth, and whose they are."""
     chosen = choose(load_all([asked.data]), asked.split, Part.TEST)
     own = ready(chosen.images, reader.config)
     known = [i for i, r in enumerate(own.records) if r.malignant is not None][: asked.count]
     for index in known:
         record = own.records[index]
-        yield whole(own, np.array([index]), reader.config.size), record.malignant, record.patient_id
+        image = whole(own, np.array([index]), reader.config.size)
+        yield image, places(own.pixels(index).shape), record.malignant, record.patient_id
 
 
 def by_crops(asked: argparse.Namespace) -> dict:
@@ -262,13 +283,13 @@ def by_crops(asked: argparse.Namespace) -> dict:
     network, patch = reader.patches, reader.config.patch
     scores: dict[str, list[float]] = {"one pass": [], "slid": []}
     truth, who = [], []
-    for image, malignant, patient in read_images(asked, reader):
+    for image, (rows, cols), malignant, patient in read_images(asked, reader):
         ways = {
             "one pass": network.heatmap(network.features(network.scaled(image)))[0],
             "slid": slid(network, image, patch),
         }
         for way, logits in ways.items():
-            worst = torch.softmax(logits, 0)[list(MALIGNANT)].sum(0).max()
+            worst = torch.softmax(logits, 0)[list(MALIGNANT), :rows, :cols].sum(0).max()
             scores[way].append(float(worst))
         truth.append(bool(malignant))
         who.append(patient)
@@ -281,7 +302,7 @@ def by_halves(asked: argparse.Namespace) -> dict:
     half = copy.deepcopy(reader.network).bfloat16()
     scores: dict[str, list[float]] = {"float32": [], "bfloat16": []}
     truth, who = [], []
-    for image, malignant, patient in read_images(asked, reader):
+    for image, _, malignant, patient in read_images(asked, reader):
         scores["float32"].append(float(reader.network(image)[0, 0]))
         scores["bfloat16"].append(float(half(image.bfloat16())[0, 0]))
         truth.append(bool(malignant))
@@ -361,23 +382,24 @@ def table(told: dict) -> list[list[str]]:
         rows.append(
             ["this machine",
              f"{own['GFLOP/s float32']:.0f} GFLOP/s in float32, {own['GFLOP/s bfloat16']:.0f} in bfloat16 "
-             f"(2048 x 2048 matrix product), {own['GB/s']:.1f} GB/s"]
+             f"(2048 x 2048 matrix product, or a convolution of one pixel), {own['GB/s']:.1f} GB/s"]
         )  # fmt: skip
     for name in NAMED:
         if own := told.get(name):
             one, half = own["float32"], own["bfloat16"]
-            worst = one["layers that lose most"][0]
+            worst, other = (kind["layers that lose most"][0] for kind in (one, half))
             rows.append(
                 [f"{name}, {own['parameters'] / 1e6:.1f} million parameters, {SIZE[0]} x {SIZE[1]}, "
                  f"{one['giga-operations']:.0f} GFLOP",
                  f"{one['processor seconds']:.2f} s, {one[SHARE]:.0%} of the matrix product's rate; bfloat16 "
                  f"{half['processor seconds']:.2f} s, {half[SHARE]:.0%}; most is lost in {worst['layer']}, "
-                 f"{worst['ratio']:.1f} x its floor; not folded {own['not folded, channels first, in times of that']:.1f} x"]
+                 f"{worst['ratio']:.1f} x its floor, in bfloat16 in {other['layer']}, {other['ratio']:.1f} x; not folded {own['not folded, channels first, in times of that']:.1f} x"]
             )  # fmt: skip
     if own := told.get("two threads"):
         rows.append(
             [f"resnet50, {SIZE[0]} x {SIZE[1]}, on two threads, seconds on the wall",
-             f"{own['float32']:.2f} s in float32, {own['bfloat16']:.2f} in bfloat16"]
+             f"{own['float32']:.2f} s in float32, {own['bfloat16']:.2f} in bfloat16; native size, float32: at once "
+             f"{own['native, at once']:.1f} s, in tiles of 1024 {own['native, in tiles']:.1f}"]
         )  # fmt: skip
     for name in ("resnet50", "resnet_small"):
         if own := told.get(f"slid, {name}"):
@@ -401,8 +423,9 @@ def table(told: dict) -> list[list[str]]:
         )  # fmt: skip
     if own := told.get("native, trained"):
         rows.append(
-            [f"a training step of {own['batch']} images there with Adam, checkpointed, bfloat16",
-             f"{own['processor seconds']:.0f} s, peak {own['peak megabytes']} MB"]
+            [f"a training step of {own['batch']} images there with augmentation and Adam, checkpointed, bfloat16",
+             f"{own['processor seconds']:.0f} s, peak {own['peak megabytes']} MB; with an image validated in "
+             f"float32 {own['peak megabytes with validation']} MB"]
         )  # fmt: skip
     for part, ways in (
         ("auc, slid", ("one pass", "slid")),

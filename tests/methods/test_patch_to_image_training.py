@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torchvision.models import resnet50, vgg16
 
 from methods.test_few_steps import Films
 from methods.test_patch_to_image import SMALL, named
@@ -16,9 +17,16 @@ from secondreader.learning.hardware import Hardware
 from secondreader.methods.patch_to_image import Config, load, train
 from secondreader.methods.patch_to_image.architecture import parse
 from secondreader.methods.patch_to_image.data import Whole, augmented, ready, some_patients, truth
+from secondreader.methods.patch_to_image.forest import train_forest
 from secondreader.methods.patch_to_image.network import ImageClassifier, PatchClassifier
 from secondreader.methods.patch_to_image.patch_figures import found_classes
-from secondreader.methods.patch_to_image.train import _image_figures, _only, _patch_figures, _used
+from secondreader.methods.patch_to_image.train import (
+    _image_figures,
+    _only,
+    _patch_figures,
+    _upper,
+    _used,
+)
 
 PACKAGE = "secondreader.methods.patch_to_image"
 QUIET = Hardware("cpu", precision="fp32", threads=1, progress=False)
@@ -29,6 +37,8 @@ FEW = [
     for key, value in (("steps", steps), ("validate_every", 1), ("batch", 2))
 ]  # fmt: skip
 OWN, HELD = Films(1), Films(2)
+LOWER = {"features.2.weight", "features.2.bias"}
+"""Of VGG16's first block, though its name begins as those of the last two do."""
 
 
 def trained(run, init="none", **settings):
@@ -60,6 +70,30 @@ def test_hard_patches_are_drawn_more_often_in_the_second_half_from_random_weight
     each = np.diff(sums, prepend=0.0)
     assert (each >= 1).all() and (each <= 5).all() and np.ptp(each) > 0
     assert {p.parent.name for p in run.glob("stages/*/done.json")} == {"patches-first", "patches"}
+
+
+def test_given_weights_are_trained_on_in_three_stages_from_the_last_layer_down(patches, tmp_path):
+    trained(tmp_path, str(patches[0]), trains="patch", hard=4.0)
+    stages = {p.parent.name for p in tmp_path.glob("stages/*/done.json")}
+    assert stages == {"patches-last", "patches-upper", "patches"}
+    assert (tmp_path / "stages/hard.npy").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "ours", "theirs"),
+    [
+        ("resnet50", resnet50, ("layer4.", "layer3.5.")),
+        ("vgg16", vgg16, ("features.17", "features.19", "features.2")),
+    ],
+)
+def test_the_second_stage_is_46_of_keras_layers_of_resnet50_and_11_of_vgg16(name, ours, theirs):
+    """Torchvision's layer4 and the last unit of layer3; the last two blocks: features 17 to 28."""
+    network = PatchClassifier(name, 3)
+    (group,) = _only(network, _upper)
+    whole = ours(weights=None).named_parameters()
+    wanted = sum(p.numel() for n, p in whole if n.startswith(theirs) and n not in LOWER)
+    classes = sum(p.numel() for p in network.classes.parameters())
+    assert sum(p.numel() for p in group["params"]) == wanted + classes
 
 
 def test_a_stage_leaves_the_losses_of_both_parts_at_each_validation(patches):
@@ -149,6 +183,22 @@ def test_tuning_another_network_is_one_line(image, tmp_path):
         trained(tmp_path, str(image[0]), trains="forest", patch=64)
     with pytest.raises(SecondReaderError, match=r"^--init: got 'none', expected the model folder"):
         trained(tmp_path, "none", trains="tune")
+
+
+@pytest.mark.parametrize("trains", ["top", "forest"])
+def test_what_stands_on_a_patch_classifier_asks_for_one(trains, tmp_path):
+    with pytest.raises(
+        SecondReaderError, match=r"^--init: got 'none', expected the model folder of"
+    ):
+        trained(tmp_path, "none", trains=trains)
+
+
+def test_a_forest_of_one_kind_of_images_is_one_line(patches):
+    network, own = patches[1].patches, Whole.of(ready(OWN, patches[1].config))
+    for told, count in ((np.zeros_like(own.truth), 6), (np.full_like(own.truth, np.nan), 0)):
+        line = f"^training: got 0 malignant of {count} images that are known, expected some of each"
+        with pytest.raises(SecondReaderError, match=line):
+            train_forest(network, replace(own, truth=told), patches[1].config)
 
 
 def test_a_forest_reads_with_the_trees_that_were_fitted(patches, tmp_path):

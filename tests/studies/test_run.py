@@ -278,7 +278,7 @@ def test_a_table_shows_published_beside_measured_and_what_was_not_run(tmp_path):
         "88.26 %",
         "88.90 %",
     ]
-    ours = "80.00 [75.00, 85.00]"
+    ours = "80.00 % [75.00, 85.00]"
     assert lines[at + 1][-4:] == [f"{ours}: inside", *[f"{ours}: outside"] * 3]
     assert lines[at + 1][0] == "measured [95 %]" and lines[at + 1][1].startswith(ours)
     at = next(i for i, line in enumerate(lines) if line[0] == "FPN FRCN")

@@ -96,8 +96,9 @@ SMALL = Scale(
      "table3-512-1024x2", *FIGURE2, "table4-0-resnet-vgg",
      *(f"table4-{size}-resnet-vgg" for size, _, _ in SIZES), "text-two-step", "ours-ensemble-chosen",
      "text-ensemble-ddsm"),
-    Cost(0, "estimated, patches", 7), Cost(0, "estimated, whole images after its patches", 10),
-    Cost(0, "estimated, fine-tuning", 4),
+    Cost(0, "patches, by one thread; vgg twice as long", 8),
+    Cost(0, "whole images after their patches, by one thread; vgg 30 to 60", 17),
+    Cost(0, "fine-tuning, by one thread", 3),
 )  # fmt: skip
 
 
@@ -283,7 +284,7 @@ def _tuned(scale: Scale, patients: str, images: str, name: str, start: str, auc:
 
 def panel(
     scale: Scale, key: str, words: tuple[str, ...], members: tuple[str, ...], numbers: str = "",
-    *, then: bool = False, most: int | None = None,
+    *, then: bool = False, most: int | None = None, note: str = "",
 ) -> Row:  # fmt: skip
     """Return a row of a panel with flips; `numbers` are AUC, sensitivity and specificity in per cent."""
     data, split = scale.then if then else scale.first
@@ -306,8 +307,12 @@ def panel(
     settings = {"flips": "true"} | ({"most": str(most)} if most else {})
     recipe = Recipe("panel", "", settings, (data,), split, members=members, readers=("flips",),
                     rates=rates, fitted=scale is PAPER, choices=_CHOICES.get(data, ()))  # fmt: skip
+    rule = (
+        f"two points of one curve: sensitivity at a specificity of {specificity} %, specificity at a "
+        f"sensitivity of {sensitivity} %, the paper's"
+    )
     return Row(key, words, cells, recipe, key in scale.mandatory,
-               Cost(0, f"after its {len(members)} models"))  # fmt: skip
+               Cost(0, f"after its {len(members)} models"), f"{rule}; {note}" if note else rule)  # fmt: skip
 
 
 def claim(key: str, words: str, paper: str, recipe: Recipe, *, mandatory: bool = True,

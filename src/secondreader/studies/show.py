@@ -179,4 +179,5 @@ def _measured(cell: Cell, own: Mapping[str, Any] | None) -> str:
     # An accuracy over classes counts neither.
     counted = own.get("positives") or own.get("negatives")
     many = f", {own['positives']} / {own['negatives']}" if counted else ""
-    return f"{value} [{low}, {high}]{p}{many}"
+    unit = " %" if cell.percent else ""
+    return f"{value}{unit} [{low}, {high}]{p}{many}"

@@ -17,12 +17,14 @@ from skimage.measure import label, regionprops
 from sklearn.ensemble import RandomForestClassifier
 from torch import Tensor
 
+from secondreader.domain import SecondReaderError
 from secondreader.learning.trees import forest_arrays
+from secondreader.methods.patch_to_image.architecture import STRIDE
 from secondreader.methods.patch_to_image.config import Config
 from secondreader.methods.patch_to_image.data import Whole
 from secondreader.methods.patch_to_image.network import CLASSES, COLUMNS, PatchClassifier
 
-__all__ = ["PREFIX", "class_map", "of_features", "region_features", "train_forest"]
+__all__ = ["PREFIX", "class_map", "of_features", "places", "region_features", "train_forest"]
 
 PREFIX = "forest."
 
@@ -31,6 +33,12 @@ PREFIX = "forest."
 def class_map(network: PatchClassifier, image: Tensor) -> np.ndarray:
     """Return the softmax heatmap (5, rows, cols) float32 of one prepared image (1, 1, h, w)."""
     return of_features(network, network.features(network.scaled(image.to(network.mean.device))))
+
+
+def places(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return the rows and columns of a heatmap that a prepared image (rows, cols) reaches."""
+    rows, cols = (-(-side // STRIDE) for side in shape)
+    return rows, cols
 
 
 def of_features(network: PatchClassifier, features: Tensor) -> np.ndarray:
@@ -81,13 +89,26 @@ def train_forest(
     config: Config,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Tensor]:
-    """Fit the forest on the images whose truth is known, and return it as arrays."""
+    """Fit the forest on the images whose truth is known, and return it as arrays.
+
+    Raises
+    ------
+    SecondReaderError
+        If not both kinds of images are known.
+    """
     network.eval()
     column = COLUMNS.index(config.scores)
     known = np.flatnonzero(~np.isnan(own.truth[:, column]))
+    yes = int((own.truth[known, column] == 1).sum())
+    if yes in (0, len(known)):
+        raise SecondReaderError(
+            f"training: got {yes} {config.scores} of {len(known)} images that are known, expected some "
+            "of each kind"
+        )
     features = []
     for done, index in enumerate(known, 1):
-        heat = class_map(network, own.at(np.array([index]), config)["image"])
+        rows, cols = places(own.images.pixels(int(index)).shape)
+        heat = class_map(network, own.at(np.array([index]), config)["image"])[:, :rows, :cols]
         features.append(region_features(heat, config.cutoffs))
         progress(done, len(known))
     forest = RandomForestClassifier(

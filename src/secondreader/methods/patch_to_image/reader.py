@@ -28,7 +28,7 @@ from secondreader.learning.model_folder import load_into, load_model_folder
 from secondreader.learning.trees import forest_scores
 from secondreader.methods.patch_to_image.architecture import STRIDE, parse
 from secondreader.methods.patch_to_image.config import NAME, Config
-from secondreader.methods.patch_to_image.forest import PREFIX, of_features, region_features
+from secondreader.methods.patch_to_image.forest import PREFIX, of_features, places, region_features
 from secondreader.methods.patch_to_image.network import (
     COLUMNS,
     MALIGNANT,
@@ -72,10 +72,10 @@ class PatchToImage:
         image[0, 0, : prepared.shape[0], : prepared.shape[1]] = torch.from_numpy(
             prepared.astype(np.float32)
         )
-        score, heat = self._judged(self.features(image.to(self.patches.mean.device)))
-        rows, cols = (-(-side // STRIDE) for side in prepared.shape)
+        rows, cols = places(prepared.shape)
+        score, heat = self._judged(self.features(image.to(self.patches.mean.device)), (rows, cols))
         grid = geometry.resample(frame, (rows, cols), (float(STRIDE), float(STRIDE)))
-        shown = np.ascontiguousarray(heat[:rows, :cols], np.float32)
+        shown = np.ascontiguousarray(heat, np.float32)
         return ImageReading(
             mammogram.source, score, None, self._marked(shown, grid), Heatmap(shown, grid)
         )
@@ -88,16 +88,21 @@ class PatchToImage:
             return out
         return by_tiles(self.patches.features, scaled, self.config.tile)
 
-    def _judged(self, features: Tensor) -> tuple[float, np.ndarray]:
-        """Return the score of an image by its features, and its map (rows, cols) in [0, 1]."""
-        classes = of_features(self.patches, features)
+    def _judged(self, features: Tensor, shape: tuple[int, int]) -> tuple[float, np.ndarray]:
+        """Return the score of an image by its features, and its map (rows, cols) in [0, 1].
+
+        ``shape`` is of the places that the image reaches: what lies beyond is no part of it.
+        """
+        rows, cols = shape
+        classes = of_features(self.patches, features)[:, :rows, :cols]
         heat: np.ndarray = classes[list(MALIGNANT)].sum(axis=0)
         if isinstance(self.network, ImageClassifier):
             column = COLUMNS.index(self.config.scores)
             # In double: in single precision every logit above 17 scores exactly 1.
             score = float(torch.sigmoid(self.network.judged(features)[0, column].cpu().double()))
             if self.config.shows == "activation" and not self.network.what.full:
-                return score, _upsized(self.network.activation(features, column), features)
+                heat = _upsized(self.network.activation(features, column), features)
+                return score, heat[:rows, :cols]
             return score, heat
         if self.trees is None:  # by the worst place
             return float(heat.max()), heat

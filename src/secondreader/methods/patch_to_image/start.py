@@ -24,6 +24,12 @@ _PUBLISHED: Mapping[str, Any] = {
     "vgg16_bn": VGG16_BN_Weights.IMAGENET1K_V1,
 }
 
+_ON_PATCHES: Mapping[str, str] = {
+    "top": "the patch classifier that the whole image's is to stand on",
+    "forest": "the patch classifier whose heatmaps it is to judge",
+}
+"""What is trained from a patch classifier that has been learnt, in words."""
+
 
 def patch_classifier(config: Config) -> PatchClassifier:
     """Return the patch classifier with its initial weights.
@@ -31,10 +37,16 @@ def patch_classifier(config: Config) -> PatchClassifier:
     Raises
     ------
     SecondReaderError
-        If there are no such weights, or those of a model folder are another network's.
+        If there are no such weights, those of a model folder are another network's, or a top or a
+        forest is to stand on no patch classifier.
     """
     name = parse(config.architecture).backbone
     window = config.patch // STRIDE
+    folder = _folder(config.init)
+    if folder is None and (words := _ON_PATCHES.get(config.trains)):
+        raise SecondReaderError(
+            f"--init: got {config.init!r}, expected the model folder of {words}"
+        )
     if config.init == "imagenet" and name in _PUBLISHED:
         published = {
             "imagenet": lambda: {
@@ -49,7 +61,6 @@ def patch_classifier(config: Config) -> PatchClassifier:
 
         return PatchClassifier(name, window, start, saving=config.saving)
     network = PatchClassifier(name, window, saving=config.saving)
-    folder = _folder(config.init)
     if folder is None:  # random weights, or a file of torchvision's
         initialise(network, config.init)
         return network

@@ -316,8 +316,11 @@ def _image_figures(network: nn.Module, held: Whole, config: Config) -> Mapping[s
     """
     where = next(network.parameters()).device
     found = []
-    for low in range(0, len(held.images), 4):
-        batch = held.at(np.arange(low, min(low + 4, len(held.images))), config)
+    at_once = (
+        1 if config.saving else 4
+    )  # one of native size takes 4 GB, and training is to fit in 8
+    for low in range(0, len(held.images), at_once):
+        batch = held.at(np.arange(low, min(low + at_once, len(held.images))), config)
         found.append(network(batch["image"].to(where)).float().cpu())
     scores, truth = torch.cat(found), torch.from_numpy(held.truth)
     kinds = [truth[:, 0] == malignant for malignant in (0, 1)]
