@@ -214,6 +214,7 @@ def draw(points: list[dict], file: Path) -> None:
             at, auc, low, high = (
                 np.array([p[k] for p in own]) for k in ("women", "auc", "low", "high")
             )
+            at = at + (network == SCRATCH)  # beside each other, not over
             place.errorbar(at, auc, [auc - low, high - auc], marker="o", capsize=3, label=network)
         place.axhline(0.5, color="grey", linewidth=0.5)
         place.set(title=kind, xlabel="real women in training", ylabel="AUC")
