@@ -76,20 +76,20 @@ def train(
         If a class is empty, published weights are wanted and not at hand, or training fails.
     """
     train = some_patients(train, config.patients, config.seed)
+    torch.manual_seed(config.seed)
+    began = patch_classifier(config)  # what is missing is said before images are prepared
+    network: PatchClassifier | ImageClassifier = began
     with bar("preparing images", hardware) as progress:
         own, held = (ready(images, config, progress, hardware.workers) for images in (train, val))
-    torch.manual_seed(config.seed)
     trees: Mapping[str, Tensor] = {}
-    network: PatchClassifier | ImageClassifier
     if config.trains in ("image", "patch"):
-        network = _patches(patches(own, config), patches(held, config), config, run_dir, hardware)
-    else:
-        network = patch_classifier(config)
+        given, fixed = (patches(images, config) for images in (own, held))
+        network = _patches(began, given, fixed, config, run_dir, hardware)
     if config.trains in ("image", "top", "tune"):
-        network = _whole(config, image_classifier(network, config), own, held, run_dir, hardware)
+        network = _whole(config, image_classifier(began, config), own, held, run_dir, hardware)
     elif config.trains == "forest":
         with bar("regions of the heatmaps", hardware) as progress:
-            trees = train_forest(network, Whole.of(own), config, progress)
+            trees = train_forest(began, Whole.of(own), config, progress)
     weights = {f"network.{name}": value for name, value in network.state_dict().items()} | dict(
         trees
     )
@@ -125,10 +125,14 @@ def cost(config: Config, hardware: Hardware) -> tuple[Cost, ...]:
 
 
 def _patches(
-    own: Patches, held: Patches, config: Config, run_dir: Path, hardware: Hardware
+    network: PatchClassifier,
+    own: Patches,
+    held: Patches,
+    config: Config,
+    run_dir: Path,
+    hardware: Hardware,
 ) -> PatchClassifier:
     """Train the patch classifier: three stages from given weights, one from none."""
-    network = patch_classifier(config)
     network.mean.fill_(_mean(own.images))
     fixed = [
         held.batch(step, _AT_ONCE, config)
