@@ -86,7 +86,7 @@ def slid(reader: TissueHeatmap, prepared: np.ndarray, places: np.ndarray) -> Non
     with torch.inference_mode():
         for low in range(0, len(at), 64):
             crops = [
-                cut(prepared, r, c, reader.config.patch) for r, c in at[low : low + 64].tolist()
+                cut(prepared, r, c, reader.config.seen) for r, c in at[low : low + 64].tolist()
             ]
             reader.tissue(torch.from_numpy(np.stack(crops).astype(np.float32))[:, None])
 

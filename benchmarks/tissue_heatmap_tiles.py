@@ -36,7 +36,7 @@ def slid(reader: TissueHeatmap, prepared: np.ndarray, places: np.ndarray) -> np.
     at, found = middles(places, reader.config), []
     for low in range(0, len(at), AT_ONCE):
         crops = [
-            cut(prepared, r, c, reader.config.patch) for r, c in at[low : low + AT_ONCE].tolist()
+            cut(prepared, r, c, reader.config.seen) for r, c in at[low : low + AT_ONCE].tolist()
         ]
         found.append(reader.tissue(torch.from_numpy(np.stack(crops).astype(np.float32))[:, None]))
     return torch.sigmoid(torch.cat(found)).numpy()

@@ -79,6 +79,19 @@ def test_the_strips_of_an_image_are_the_image_in_one_pass():
     assert np.allclose(got, whole, atol=1e-4)
 
 
+def test_a_patch_with_all_that_reaches_it_is_called_as_in_one_pass():
+    """Five blocks of two convolutions and a pooling reach less than 96 pixels round a place."""
+    network = trained_once()
+    image = torch.from_numpy(np.random.default_rng(1).random((1, 1, 384, 384)).astype(np.float32))
+    with torch.no_grad():
+        whole = network.called(network.local(image))
+        for surround, alike in ((96, True), (0, False)):
+            size = SMALL.patch + 2 * surround
+            top = 5 * SMALL.stride - surround  # the patch of place (5, 5)
+            crop = network(image[..., top : top + size, top : top + size])
+            assert torch.allclose(crop, whole[:, 5, 5], atol=1e-4) is alike
+
+
 def test_an_image_smaller_than_a_patch_is_one_patch():
     assert answers(trained_once(), np.full((40, 30), 0.5, np.float16), SMALL).shape == (1, 1)
 

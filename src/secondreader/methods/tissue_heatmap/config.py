@@ -42,6 +42,9 @@ class Config(BaseModel):
     # Ours, the paper does not say: 192 pixels of 0.09 mm are 17 mm, as wide as a mass in the middle.
     # Other magnifications take as many millimetres: 128 pixels of 0.14 mm, 96 of 0.19.
     patch: int = Field(default=192, ge=32, multiple_of=32)
+    # Ours: pixels round a patch that its classifier sees with it in training. Read in one pass a patch sees
+    # what lies round it; trained on crops that end at the patch it sees zeros there.
+    surround: int = Field(default=0, ge=0, multiple_of=32)
     stride: int = Field(default=64, ge=32, multiple_of=32)  # section 3, "Aggregated local results"
     grid: int = Field(default=32, gt=0)  # section 3: pixels from negative to negative
     # Ours, the paper says "very large": in mm, so that all magnifications have the same findings.
@@ -89,3 +92,8 @@ class Config(BaseModel):
         validate_every=300, clip=5.0,
     )  # fmt: skip
     validation_patches: int = Field(default=512, gt=4)  # ours
+
+    @property
+    def seen(self) -> int:
+        """Pixels of a patch and of what is seen round it."""
+        return self.patch + 2 * self.surround

@@ -64,7 +64,7 @@ class Patches:
         )  # fmt: skip
         own = label == 0
         where[own, 1:] += rng.integers(-config.offset, config.offset + 1, (int(own.sum()), 2))
-        size = config.patch + moving.margin(config.augment, config.patch)
+        size = config.seen + moving.margin(config.augment, config.seen)
         return {
             "image": cut_out(self.images, where, size),
             "label": torch.from_numpy(1.0 - label.astype(np.float32)),
@@ -162,16 +162,16 @@ def augmented(batch: Batch, where: torch.Generator, config: Config) -> Batch:
     for name in ("image", "other"):
         if name in batch:
             matrices = moving.affine(config.augment, len(batch[name]), where)
-            image, _ = moving.geometric(batch[name], matrices, config.patch)
+            image, _ = moving.geometric(batch[name], matrices, config.seen)
             changed = moving.intensity(image, config.augment, where)
             made[name] = torch.where(image > 0, changed.clamp(1e-3, 1), image)
     return made
 
 
 def middle(image: torch.Tensor, config: Config) -> torch.Tensor:
-    """Cut images (n, 1, h, w) to the patch, as augmentation does."""
-    rest = (image.shape[-1] - config.patch) // 2
-    inner: torch.Tensor = image[..., rest : rest + config.patch, rest : rest + config.patch]
+    """Cut images (n, 1, h, w) to what is seen of a patch, as augmentation does."""
+    rest = (image.shape[-1] - config.seen) // 2
+    inner: torch.Tensor = image[..., rest : rest + config.seen, rest : rest + config.seen]
     return inner
 
 

@@ -116,15 +116,11 @@ def saliency(
         (rows, cols) float32, 0 where no tile lies.
     """
     where = next(network.parameters()).device
-    half = config.patch // 2
-    padded = np.zeros(
-        (prepared.shape[0] + config.patch, prepared.shape[1] + config.patch), np.float32
-    )
+    half, size, round_ = config.patch // 2, config.seen, config.surround
+    padded = np.zeros((prepared.shape[0] + size, prepared.shape[1] + size), np.float32)
     for low in range(0, len(tiles), _AT_ONCE):
         some = tiles[low : low + _AT_ONCE] * config.stride
-        crops = np.stack(
-            [cut(prepared, r + half, c + half, config.patch) for r, c in some.tolist()]
-        )
+        crops = np.stack([cut(prepared, r + half, c + half, size) for r, c in some.tolist()])
         image = torch.from_numpy(crops.astype(np.float32))[:, None].to(where).requires_grad_()
         with torch.enable_grad():
             (slope,) = torch.autograd.grad(entropy(network(image).float()).sum(), image)
@@ -132,8 +128,9 @@ def saliency(
         if alike:
             steep = steep / steep.sum((1, 2), keepdim=True).clamp(min=1e-30)
         for (row, col), own in zip(some.tolist(), steep.cpu().numpy(), strict=True):
-            padded[row : row + config.patch, col : col + config.patch] += own
-    return padded[: prepared.shape[0], : prepared.shape[1]]
+            padded[row : row + size, col : col + size] += own
+    rows, cols = (slice(round_, round_ + side) for side in prepared.shape)
+    return padded[rows, cols]
 
 
 def quick(network: Tissue) -> Tissue:

@@ -48,12 +48,15 @@ class Tissue(nn.Module):
         self.window, self.step = patch // cell, stride // cell
 
     def forward(self, image: Tensor) -> Tensor:
-        """Map prepared values (n, 1, h, w) to logits (n,), of the whole of each."""
+        """Map prepared values (n, 1, h, w) to logits (n,), of the patch in the middle of each."""
         return self.called(self.seen(image))
 
     def seen(self, image: Tensor) -> Tensor:
-        """Map (n, 1, h, w) to what is seen in the whole of each, (n, channels)."""
-        found: Tensor = self.features((image - 0.3) * 4).mean((2, 3))
+        """Map (n, 1, h, w) to what is seen in the patch in the middle of each, (n, channels)."""
+        features = self.features((image - 0.3) * 4)
+        row, col = ((side - self.window) // 2 for side in features.shape[2:])
+        inner = features[..., row : row + self.window, col : col + self.window]
+        found: Tensor = inner.mean((2, 3))
         return found
 
     def local(self, image: Tensor) -> Tensor:

@@ -122,7 +122,7 @@ def patch_scores(model: TissueHeatmap, images: Prepared, where: np.ndarray) -> n
 
 def _crops(images: Prepared, where: np.ndarray, config: Config) -> list[Tensor]:
     return [
-        cut_out(images, where[low : low + _AT_ONCE], config.patch)
+        cut_out(images, where[low : low + _AT_ONCE], config.seen)
         for low in range(0, len(where), _AT_ONCE)
     ]
 

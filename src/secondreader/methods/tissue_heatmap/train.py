@@ -104,7 +104,7 @@ def cost(config: Config, hardware: Hardware) -> tuple[Cost, ...]:
     costs = []
 
     def patches_of(count: int) -> Tensor:
-        return torch.rand((count, 1, config.patch, config.patch), generator=noise)
+        return torch.rand((count, 1, config.seen, config.seen), generator=noise)
 
     if config.init == "none" or config.trains == "tissue":
         of = config.tissue
@@ -139,7 +139,7 @@ def _tissue(sets: list[Patches], config: Config, run_dir: Path, hardware: Hardwa
         path = Path(config.init)
         folder = path / "model" if (path / "model").is_dir() else path
         other, weights = load_model_folder(folder, NAME, Config)
-        for name in ("spacing_mm", "canvas_mm", "patch", "stride"):
+        for name in ("spacing_mm", "canvas_mm", "patch", "surround", "stride"):
             theirs, ours = getattr(other, name), getattr(config, name)
             if theirs != ours:
                 raise SecondReaderError(

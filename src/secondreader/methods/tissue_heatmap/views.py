@@ -211,7 +211,7 @@ class Pairs:
             other[own] = np.where(taken[:, None], exact, other[own])
             other[:, 1:] += rng.integers(*reach, (count, 2))
         there = other[:, 0] != _NONE
-        size = config.patch + moving.margin(config.augment, config.patch)
+        size = config.seen + moving.margin(config.augment, config.seen)
         return {
             "image": cut_out(self.images, where[there], size),
             "other": cut_out(self.images, other[there], size),
