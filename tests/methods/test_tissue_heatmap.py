@@ -123,6 +123,26 @@ def test_saliency_is_the_slope_of_the_entropy_at_its_place_in_the_image():
     assert np.allclose(both[96:], 0) and both.sum() > found.sum()
 
 
+def test_saliency_of_what_lies_round_a_tile_is_at_its_place_too():
+    """The same slope as of the wider crop; beyond the image there is none to be had."""
+    wide = SMALL.model_copy(update={"surround": 32})
+    network = trained_once(wide)
+    image = np.random.default_rng(2).random((192, 160)).astype(np.float32)
+    for (top, left), place in (((0, 0), (1, 1)), ((-32, -32), (0, 0))):
+        found = saliency(network, image, np.array([place]), wide)
+        crop = torch.zeros(1, 1, 128, 128)
+        rows, cols = max(top, 0), max(left, 0)
+        there = torch.from_numpy(image[rows : top + 128, cols : left + 128].copy())
+        crop[0, 0, rows - top :, cols - left :] = there
+        crop.requires_grad_()
+        entropy(network(crop)).sum().backward()
+        wanted = np.zeros_like(image)
+        wanted[rows : top + 128, cols : left + 128] = crop.grad[0, 0].abs()[
+            rows - top :, cols - left :
+        ]
+        assert np.allclose(found, wanted, atol=1e-6) and wanted.sum() > 0
+
+
 # ------------------------------------------------------------------------------ image and heatmap
 
 

@@ -320,9 +320,8 @@ def _image_figures(network: nn.Module, held: Whole, config: Config) -> Mapping[s
     """
     where = next(network.parameters()).device
     found = []
-    at_once = (
-        1 if config.saving else 4
-    )  # one of native size takes 4 GB, and training is to fit in 8
+    # An image of native size takes 4 GB, and training there is to fit in 8.
+    at_once = 1 if config.saving else 4
     for low in range(0, len(held.images), at_once):
         batch = held.at(np.arange(low, min(low + at_once, len(held.images))), config)
         found.append(network(batch["image"].to(where)).float().cpu())
