@@ -239,3 +239,10 @@ def test_a_score_becomes_a_probability_at_the_levels_that_were_calibrated():
 def test_a_method_with_weights_asks_for_a_model_folder():
     with pytest.raises(SecondReaderError, match="make one with: secondreader train"):
         load_model("anomaly_cascade")
+
+
+@pytest.mark.parametrize("told", ["{}", '{"method": "magic"}', '{"method": ["spot_filter"]}'])
+def test_a_folder_of_no_method_is_one_line_with_its_file(tmp_path, told):
+    (tmp_path / "config.json").write_text(told)
+    with pytest.raises(SecondReaderError, match=r"^model: got a folder of method .*config\.json$"):
+        load_model(str(tmp_path))

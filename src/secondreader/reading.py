@@ -360,8 +360,20 @@ def _calibrations(path: Path) -> dict[str, Calibration]:
 
 
 def method_of(folder: Path) -> str:
-    """Return the method of a model folder."""
-    return str(_read_json(folder / "config.json").get("method"))
+    """Return the method of a model folder.
+
+    Raises
+    ------
+    SecondReaderError
+        If its file names none that there is.
+    """
+    path = folder / "config.json"
+    name = _read_json(path).get("method")
+    if name not in tuple(METHODS):
+        raise SecondReaderError(
+            f"model: got a folder of method {name!r}, expected one of {', '.join(METHODS)}: {path}"
+        )
+    return str(name)
 
 
 def own_points(name: str) -> tuple[tuple[OperatingPoint, ...], str | None]:
