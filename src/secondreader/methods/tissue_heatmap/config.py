@@ -44,7 +44,7 @@ class Config(BaseModel):
     patch: int = Field(default=192, ge=32, multiple_of=32)
     # Ours: pixels round a patch that its classifier sees with it in training. Read in one pass a patch sees
     # what lies round it; trained on crops that end at the patch it sees zeros there.
-    surround: int = Field(default=32, ge=0, multiple_of=32)
+    surround: int = Field(default=0, ge=0, multiple_of=32)
     stride: int = Field(default=64, ge=32, multiple_of=32)  # section 3, "Aggregated local results"
     grid: int = Field(default=32, gt=0)  # section 3: pixels from negative to negative
     # Ours, the paper says "very large": in mm, so that all magnifications have the same findings.
