@@ -1,6 +1,7 @@
 """Data sets in, figures out; and an explanation rather than a number where none can be had."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -59,6 +60,11 @@ def test_tables_plots_and_a_page_are_written(evaluated):
     page = (out / "report.html").read_text()
     assert "Worst false alarms" in page
     assert "default-src 'none'" in page
+    # No two rows of the page are told by the same words: what differs between them is said.
+    rows = [re.findall("<td[^>]*>(.*?)</td>", row) for row in re.findall("<tr>(.*?)</tr>", page)]
+    words = [(of[0], of[1], of[2], *of[4:6]) for of in rows if of]
+    assert len(words) > 10
+    assert not [w for w in words if words.count(w) > 1]
     told = json.loads((out / "metrics.json").read_text())
     assert told["split"] == "all images"
     assert any(key.startswith("hit:cluster") for key in told["rules"])

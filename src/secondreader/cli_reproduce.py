@@ -124,7 +124,7 @@ def reproduce(
     for name in [t.name for t in known.tables] if table is None else [table]:
         text = beside(known, name, told)
         typer.echo(text)
-        formats.atomic_write(out / f"{known.name}-{name}.md", text)
+        _write(out / f"{known.name}-{name}.md", text)
 
 
 def _by_name(data: Sequence[str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from secondreader.datasets.image_set import FileImages
 from secondreader.domain import Box, Refused
 from secondreader.evaluation.figures import Metrics
 from secondreader.evaluation.scored import ScoredImage
-from secondreader.evaluation.tables import with_interval
+from secondreader.evaluation.tables import told_apart, with_interval
 from secondreader.report.page import CSP, asset, text
 
 __all__ = ["figures_page"]
@@ -43,11 +43,12 @@ def figures_page(
     """
     readers = ", ".join(metrics.readers)
     rows = "".join(
-        f"<tr><td>{text(f.reader)}</td><td>{text(f.level)}</td><td>{text(f.name)}</td>"
-        f"<td class='number'>{text(with_interval(f))}</td><td>{text(f.hit_rule or '')}</td>"
-        f"<td>{text(f.note)}</td></tr>"
+        f"<tr><td>{text(f.reader)}</td><td>{text(level)}</td><td>{text(name)}</td>"
+        f"<td class='number'>{text(with_interval(f))}</td><td class='number'>{size}</td>"
+        f"<td>{text(rule)}</td><td>{text(f.note)}</td></tr>"
         for f in metrics.figures
         if not f.group
+        for level, name, rule, size in [told_apart(f)]
     )
     plots = "".join(
         f"<p><img alt='{text(name)}' src='{_data(content)}' style='max-width:100%'></p>"
@@ -62,8 +63,8 @@ def figures_page(
 <header><h1>Figures of {text(readers)}</h1><span class="soft">{text(metrics.split)}</span>
 <span class="warning">Research use only. Not a medical device.</span></header>
 <main class="index"><h2>Figures, with 95 % intervals</h2>
-<table><tr><th>Reader</th><th>Of</th><th>Figure</th><th class="number">Value</th><th>Hit rule</th>
-<th>Note</th></tr>{rows}</table><h2>Plots</h2>{plots}{seen}</main></body></html>
+<table><tr><th>Reader</th><th>Of</th><th>Figure</th><th class="number">Value</th>
+<th class="number">Positives / negatives</th><th>Rule</th><th>Note</th></tr>{rows}</table><h2>Plots</h2>{plots}{seen}</main></body></html>
 """
 
 

@@ -177,7 +177,7 @@ def _area(units: Units, facts: dict[str, Any]) -> Figure:
     try:
         got = areas(units.labels, units.scores, units.patients)
     except SecondReaderError as error:
-        return without_value(["auc"], str(error), **facts)[0]
+        return without_value(["auc"], str(error), method="Obuchowski", **facts)[0]
     return figure("auc", auc_interval(got), got.method, **facts)
 
 

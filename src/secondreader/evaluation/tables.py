@@ -21,6 +21,7 @@ __all__ = [
     "markdown",
     "number",
     "tables",
+    "told_apart",
     "with_interval",
 ]
 
@@ -52,6 +53,17 @@ def with_interval(figure: Figure) -> str:
     return f"{shown} (!)" if "too small" in figure.note or "tells nothing" in figure.note else shown
 
 
+def told_apart(figure: Figure) -> tuple[str, str, str, str]:
+    """Return what tells a reader's figures apart: level, name, rule, positives / negatives.
+
+    An area has two intervals: the one that is not of patients drawn again says whose it is.
+    """
+    f = figure
+    name = f"{f.name} ({f.method})" if f.method in ("DeLong", "Obuchowski") else f.name
+    rule = f.hit_rule or f"label: {f.label_rule}"
+    return f.level, name, rule, f"{f.positives} / {f.negatives}"
+
+
 def figures_table(metrics: Metrics, *, group: bool = False) -> list[list[str]]:
     """Return a header and rows: level, figure, rule, [group,] then a column for each reader.
 
@@ -65,10 +77,7 @@ def figures_table(metrics: Metrics, *, group: bool = False) -> list[list[str]]:
     cells: dict[tuple[str, ...], dict[str, str]] = {}
     for f in metrics.figures:
         if bool(f.group) is group:
-            name = f"{f.name} ({f.method})" if f.method in ("DeLong", "Obuchowski") else f.name
-            rule = f.hit_rule or f"label: {f.label_rule}"
-            size = f"{f.positives} / {f.negatives}"
-            cells.setdefault((f.group, f.level, name, rule, size), {})[f.reader] = with_interval(f)
+            cells.setdefault((f.group, *told_apart(f)), {})[f.reader] = with_interval(f)
     first = ["group"] if group else []
     header = [*first, "level", "figure", "rule", "positives / negatives", *metrics.readers]
     return [
