@@ -59,7 +59,7 @@ def reproduce(
     version: Version = False,
 ) -> None:
     """Put a paper's table beside what is measured here; goes on where it was stopped."""
-    from secondreader import datasets, formats, studies
+    from secondreader import datasets, studies
     from secondreader.learning.hardware import Hardware
     from secondreader.sources import resolved
     from secondreader.studies import run
