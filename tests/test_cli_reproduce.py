@@ -40,6 +40,8 @@ def test_a_rival_is_read_once_and_again_only_when_it_was_trained_again(tmp_path,
 
 def test_tables_are_written_to_a_new_folder_when_no_row_is_left_to_run(tmp_path, film_exams):
     words = ["reproduce", "mordang2016", "text", "--row", "text-train-positive"]
-    done = CliRunner().invoke(app, [*words, "--data", f"phantom={film_exams}", "-o", f"{tmp_path}/new"])
+    done = CliRunner().invoke(
+        app, [*words, "--data", f"phantom={film_exams}", "-o", f"{tmp_path}/new"]
+    )
     assert done.exit_code == 0, done.output
     assert "11,711" in (tmp_path / "new" / "mordang2016@phantom-text.md").read_text()
