@@ -124,6 +124,29 @@ def test_a_second_call_does_nothing_and_new_data_run_again(tmp_path):
     assert len(lab.trained) == 10
 
 
+def test_a_default_that_changed_runs_a_row_and_what_needs_it_again_and_a_new_setting_does_not(tmp_path):
+    zhang, lab = study("zhang2019"), Lab()
+    rows = chosen(zhang, "table1", "mandatory")
+    go(tmp_path, zhang, rows, lab)
+    file = tmp_path / "figures" / "zhang2019" / "table3-asn.json"
+    told = json.loads(file.read_text())
+    assert told["settings"]["seed"] == 0 and "learning_rate" in str(told["settings"])
+
+    def with_settings(change):
+        held = json.loads(file.read_text())
+        change(held["settings"])
+        file.write_text(json.dumps(held))
+        return [o.state for o in go(tmp_path, zhang, rows, Lab())]
+
+    # As it is when a setting is younger than the row, or is no more.
+    assert with_settings(lambda s: s.pop("seed")) == ["stored", "stored"]
+    assert with_settings(lambda s: s.update(gone=1)) == ["stored", "stored"]
+    inner = next(name for name, value in told["settings"].items() if isinstance(value, dict))
+    key = next(iter(told["settings"][inner]))
+    assert with_settings(lambda s: s[inner].update({key: "other"})) == ["run", "run"]
+    assert with_settings(lambda s: None) == ["stored", "stored"]
+
+
 def test_a_row_may_measure_another_rows_model(tmp_path):
     zhang, lab = study("zhang2019"), Lab()
     rows = chosen(zhang, None, ["table5-l1"])

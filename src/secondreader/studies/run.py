@@ -1,7 +1,8 @@
 """Running the rows of a study, one after another, each stored as soon as it is measured.
 
-What trains and evaluates is handed in, so this knows neither methods nor data. A row that was stored
-for the same recipe and the same data is not run again; a row that others need is run before them.
+What trains and evaluates is handed in, so this knows no data, and of methods the settings only. A row
+that was stored for the same recipe, settings and data is not run again; a row that others need is run
+before them.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from typing import Any, Protocol
 
 from secondreader.domain import SecondReaderError
 from secondreader.evaluation.figures import Comparison, Figure, Metrics
-from secondreader.learning.configuration import preset_values, presets
-from secondreader.methods import METHODS
+from secondreader.learning.configuration import preset_values, presets, resolve
+from secondreader.methods import METHODS, method
 from secondreader.studies.spent import device_of, hours, peak_megabytes
 from secondreader.studies.study import Cell, Measure, Recipe, Row, Study
 
@@ -189,6 +190,7 @@ def reproduce(
             spent = so_far()
             value = _value(study, row, metrics, data) | {
                 "identity": identity,
+                "settings": _settings(recipe),
                 "command": command,
                 "seed": seed,
                 "device": device_of(models[row.key] if recipe.trains else ""),
@@ -234,11 +236,20 @@ def _done(
     """Return the rows with nothing to do: stored, and with their model there if another needs it."""
     done: set[str] = set()
     needed: set[str] = set()
+    # A method's defaults may have changed since; a setting that is younger than the row says nothing.
+    changed: set[str] = set()
+    for row in rows:  # those that a row needs come before it
+        told = before.get(row.key, {}).get("settings")
+        if row.recipe is not None and (
+            changed & set(row.recipe.needs()) or (told and _other(told, _settings(row.recipe)))
+        ):
+            changed.add(row.key)
     for row in reversed(rows):  # those that need a row come after it
         recipe = row.recipe
         if recipe is None or recipe.why_not(built):
             continue
         held = before.get(row.key, {}).get("identity") == identities[row.key]
+        held = held and row.key not in changed
         if row.key in needed and not recipe.trains:
             needed.update(recipe.needs())  # its model is another row's
         there = not recipe.trains or (homes / row.key / "model").is_dir()
@@ -247,6 +258,25 @@ def _done(
         else:
             needed.update(recipe.needs())
     return done
+
+
+def _settings(recipe: Recipe) -> dict[str, Any]:
+    """Return all settings that a recipe is trained by, with those that are as by default."""
+    if not recipe.trains:
+        return {}
+    told = [f"{name}={value}" for name, value in recipe.settings.items()]
+    if recipe.members:
+        told.append(f"members={json.dumps(recipe.members)}")
+    config, package = method(recipe.method).Config, METHODS[recipe.method]
+    found: dict[str, Any] = resolve(config, package, recipe.preset or None, told).model_dump(mode="json")
+    return found
+
+
+def _other(before: Any, now: Any) -> bool:
+    """Return whether settings that both have differ."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        return any(_other(before[name], now[name]) for name in before.keys() & now.keys())
+    return bool(before != now)
 
 
 def _trained(
