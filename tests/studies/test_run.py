@@ -124,7 +124,9 @@ def test_a_second_call_does_nothing_and_new_data_run_again(tmp_path):
     assert len(lab.trained) == 10
 
 
-def test_a_default_that_changed_runs_a_row_and_what_needs_it_again_and_a_new_setting_does_not(tmp_path):
+def test_a_default_that_changed_runs_a_row_and_what_needs_it_again_and_a_new_setting_does_not(
+    tmp_path,
+):
     zhang, lab = study("zhang2019"), Lab()
     rows = chosen(zhang, "table1", "mandatory")
     go(tmp_path, zhang, rows, lab)

@@ -268,7 +268,9 @@ def _settings(recipe: Recipe) -> dict[str, Any]:
     if recipe.members:
         told.append(f"members={json.dumps(recipe.members)}")
     config, package = method(recipe.method).Config, METHODS[recipe.method]
-    found: dict[str, Any] = resolve(config, package, recipe.preset or None, told).model_dump(mode="json")
+    found: dict[str, Any] = resolve(config, package, recipe.preset or None, told).model_dump(
+        mode="json"
+    )
     return found
 
 
