@@ -388,3 +388,21 @@ def test_what_it_cannot_read_it_refuses_with_a_reason(image, code):
 def test_without_a_folder_there_is_no_reader():
     with pytest.raises(SecondReaderError, match="secondreader train tissue_heatmap"):
         load(None)
+
+
+@given(
+    step=st.sampled_from([32, 64, 96]),
+    patch=st.sampled_from([32, 64, 96, 160]),
+    shape=st.tuples(st.integers(1, 400), st.integers(1, 400)),
+    share=st.sampled_from([0, 0.05, 0.1, 0.15, 1]),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_patch_holds_breast_where_over_a_tenth_of_its_pixels_do(step, patch, shape, share):
+    config = SMALL.model_copy(update={"stride": step, "patch": patch})
+    prepared = (np.random.default_rng(0).random(shape) < share).astype(np.float32)
+    places = tuple(max(-(-(side - patch) // step), 0) + 1 for side in shape)
+    plain = np.zeros(places, bool)
+    for row, col in np.ndindex(places):
+        window = prepared[row * step : row * step + patch, col * step : col * step + patch]
+        plain[row, col] = window.size > 0 and window.mean(dtype=float) > 0.1
+    assert np.array_equal(inside(prepared, config, places), plain if plain.any() else ~plain)
