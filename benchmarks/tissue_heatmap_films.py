@@ -14,6 +14,7 @@ from pathlib import Path
 
 from secondreader import pipeline
 from secondreader.evaluation.tables import with_interval
+from secondreader.reading import load_models
 
 FIGURES = (
     ("patches", {"name": "auc", "level": "patch"}),
@@ -50,6 +51,7 @@ def main() -> None:
                     rows.append([words, reader, told, many, with_interval(found[0])])
     told = {
         "command": "python benchmarks/tissue_heatmap_films.py RUN... --on ...",
+        "models": {m.name: m.sha256 for m in load_models(asked.runs)},
         "films": "mini-MIAS's were looked at in development",
         "on": splits, "rules": dict(metrics.rules), "interval": dict(metrics.interval),
         "table": [["images", "reader", "of", "with / without", "measured"], *rows],
