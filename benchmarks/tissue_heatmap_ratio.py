@@ -14,6 +14,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from secondreader.datasets.parts import divide_sets
 from secondreader.domain import Part
@@ -32,6 +33,11 @@ PRINTED = {Part.TRAIN: ("training", 0.12, 2.25), Part.TEST: ("held out", 6.48, 6
 def loaded(run: Path) -> TissueHeatmap:
     """Return the reader of a run folder or a model folder."""
     return load(run / "model" if (run / "model").is_dir() else run)
+
+
+def alike(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    """Return whether two networks have the same weights."""
+    return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
 
 
 def over_seeds(drawn: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -68,6 +74,9 @@ def main() -> None:
     if len(asked.baseline) != len(asked.local):
         parser.error(f"--local: got {len(asked.local)} runs, expected {len(asked.baseline)}")
     kinds = [[loaded(run) for run in runs] for runs in (asked.baseline, asked.local)]
+    classifiers = [reader.tissue.state_dict() for kind in kinds for reader in kind]
+    if any(not alike(one, classifiers[0]) for one in classifiers):
+        parser.error("RUN: got heatmaps on several tissue classifiers, expected all on one")
     sources = load_all(asked.data)
     parts = divide_sets(sources, asked.split)
     config = kinds[0][0].config
