@@ -56,7 +56,7 @@ def drawn(preset: str, settings: list[str]) -> TissueHeatmap:
     torch.manual_seed(0)
     return TissueHeatmap(
         config,
-        Tissue(config.widths, config.patch, config.stride),
+        Tissue(config.widths, config.patch, config.stride, config.surround),
         Aggregated(),
         HeatmapNet(config.heat_width, True, config.small),
     )

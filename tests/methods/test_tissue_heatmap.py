@@ -19,16 +19,17 @@ from secondreader.domain import (
 )
 from secondreader.learning import augment as moving
 from secondreader.learning.model_folder import save_model
+from secondreader.learning.patches import cut
 from secondreader.methods.tissue_heatmap import Config, load
 from secondreader.methods.tissue_heatmap.data import Small, patches, places_of, shrunk, warmed
-from secondreader.methods.tissue_heatmap.local import answers, entropy, inside, saliency
+from secondreader.methods.tissue_heatmap.local import answers, entropy, inside, middles, saliency
 from secondreader.methods.tissue_heatmap.network import PLACES, Aggregated, HeatmapNet, Tissue
 from secondreader.methods.tissue_heatmap.prepare import nipple, prepare
 from secondreader.methods.tissue_heatmap.reader import TissueHeatmap
 
 SMALL = Config(
-    spacing_mm=0.2, canvas_mm=None, patch=64, stride=32, widths=(4, 4, 8, 8, 8), small=128,
-    heat_width=4, views="both",
+    spacing_mm=0.2, canvas_mm=None, patch=64, surround=0, stride=32, widths=(4, 4, 8, 8, 8),
+    small=128, heat_width=4, views="both",
 )  # fmt: skip
 
 
@@ -56,7 +57,7 @@ def lesion(row, col, radius, pathology=Pathology.MALIGNANT, kind=Kind.MASS, name
 def trained_once(config=SMALL):
     """A classifier whose batch normalisation has seen something, so that it is not the identity."""
     torch.manual_seed(0)
-    network = Tissue(config.widths, config.patch, config.stride).train()
+    network = Tissue(config.widths, config.patch, config.stride, config.surround).train()
     for _ in range(3):
         network(torch.rand(4, 1, 64, 64))
     return network.eval()
@@ -90,6 +91,19 @@ def test_a_patch_with_all_that_reaches_it_is_called_as_in_one_pass():
             top = 5 * SMALL.stride - surround  # the patch of place (5, 5)
             crop = network(image[..., top : top + size, top : top + size])
             assert torch.allclose(crop, whole[:, 5, 5], atol=1e-4) is alike
+
+
+def test_every_patch_of_one_pass_is_called_as_its_own_crop_at_the_border_too():
+    """With all that reaches it in the crop: beyond the image both see the same nothing."""
+    wide = SMALL.model_copy(update={"surround": 96})
+    network = trained_once(wide)
+    prepared = np.random.default_rng(4).random((210, 150)).astype(np.float32)
+    found = answers(network, prepared, wide)
+    places = np.argwhere(np.ones(found.shape, bool))
+    crops = [cut(prepared, r, c, wide.seen) for r, c in middles(places, wide).tolist()]
+    with torch.no_grad():
+        slid = torch.sigmoid(network(torch.from_numpy(np.stack(crops))[:, None])).numpy()
+    assert np.allclose(found.ravel(), slid, atol=1e-5)
 
 
 def test_an_image_smaller_than_a_patch_is_one_patch():

@@ -48,7 +48,7 @@ from secondreader.methods.tissue_heatmap.whole import _heat_figures
 
 training = importlib.import_module("secondreader.methods.tissue_heatmap.train")
 SMALL = Config(
-    spacing_mm=0.4, canvas_mm=None, patch=64, stride=32, widths=(4, 4, 8, 8, 8), small=128,
+    spacing_mm=0.4, canvas_mm=None, patch=64, surround=0, stride=32, widths=(4, 4, 8, 8, 8), small=128,
     heat_width=4, views="both", two_views=True, trains="tissue", pair_width=4, largest_mm=40,
 )  # fmt: skip
 R, L = Laterality.R, Laterality.L
@@ -96,7 +96,7 @@ def two_views(one=(), two=()):
 
 def pair_of(config=SMALL):
     torch.manual_seed(0)
-    tissue = Tissue(config.widths, config.patch, config.stride).train()
+    tissue = Tissue(config.widths, config.patch, config.stride, config.surround).train()
     for _ in range(3):
         tissue(torch.rand(4, 1, 64, 64))
     pair = Pair(tissue.eval(), config.pair_width)

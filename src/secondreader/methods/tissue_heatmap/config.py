@@ -44,12 +44,13 @@ class Config(BaseModel):
     patch: int = Field(default=192, ge=32, multiple_of=32)
     # Ours: pixels round a patch that its classifier sees with it in training. Read in one pass a patch sees
     # what lies round it; trained on crops that end at the patch it sees zeros there.
-    surround: int = Field(default=0, ge=0, multiple_of=32)
+    surround: int = Field(default=32, ge=0, multiple_of=32)
     stride: int = Field(default=64, ge=32, multiple_of=32)  # section 3, "Aggregated local results"
     grid: int = Field(default=32, gt=0)  # section 3: pixels from negative to negative
     # Ours, the paper says "very large": in mm, so that all magnifications have the same findings.
     largest_mm: float = Field(default=25.0, gt=0)
-    widths: tuple[int, ...] = (32, 64, 128, 256, 256)  # ours: VGG13's convolutions, half as wide
+    # Ours: VGG13's convolutions, half as wide; five, as patches are read in cells of 32 pixels.
+    widths: tuple[int, ...] = Field(default=(32, 64, 128, 256, 256), min_length=5, max_length=5)
     positive_share: float = Field(default=0.5, gt=0, lt=1)  # ours: against 1 : 100
     small: Literal[64, 128, 256, 512] = 256  # section 3: pixels of the whole image
     target_sigma: float = Field(

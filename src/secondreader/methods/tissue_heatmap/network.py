@@ -27,9 +27,12 @@ class Tissue(nn.Module):
         Channels of blocks of two 3 x 3 convolutions and a pooling each; five of them.
     patch, stride
         Pixels of a patch, and from place to place of the map.
+    surround
+        Pixels round a patch that it is trained with. Where an image ends they are 0 in a crop, so they are
+        0 in the map too.
     """
 
-    def __init__(self, widths: tuple[int, ...], patch: int, stride: int) -> None:
+    def __init__(self, widths: tuple[int, ...], patch: int, stride: int, surround: int = 0) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         before = 1
@@ -46,6 +49,7 @@ class Tissue(nn.Module):
         self.present = nn.Conv2d(before, 1, 1)
         cell = 2 ** len(widths)
         self.window, self.step = patch // cell, stride // cell
+        self.surround, self.round = surround, surround // cell
 
     def forward(self, image: Tensor) -> Tensor:
         """Map prepared values (n, 1, h, w) to logits (n,), of the patch in the middle of each."""
@@ -63,9 +67,13 @@ class Tissue(nn.Module):
         """Map (n, 1, h, w) to what is seen in each patch at the stride, (n, rows, cols, channels).
 
         The first patch begins at the first pixel; convolution over the image, not crop by crop: a
-        patch sees what lies round it where a crop would see zeros.
+        patch sees what lies round it, further than a crop reaches.
         """
-        features = self.features((image - 0.3) * 4)
+        # Convolution pads with zeros after the grey values were shifted: what lies beyond an image would
+        # be grey, and no patch was trained with that.
+        features = self.features((functional.pad(image, [self.surround] * 4) - 0.3) * 4)
+        rows, cols = (slice(self.round, side - self.round) for side in features.shape[2:])
+        features = features[..., rows, cols]
         found: Tensor = functional.avg_pool2d(features, self.window, self.step).permute(0, 2, 3, 1)
         return found
 

@@ -100,7 +100,7 @@ def train(
 def cost(config: Config, hardware: Hardware) -> tuple[Cost, ...]:
     """Return what each stage will cost, timed on batches of noise."""
     noise = torch.Generator().manual_seed(0)
-    network = Tissue(config.widths, config.patch, config.stride)
+    network = Tissue(config.widths, config.patch, config.stride, config.surround)
     costs = []
 
     def patches_of(count: int) -> Tensor:
@@ -134,7 +134,7 @@ def cost(config: Config, hardware: Hardware) -> tuple[Cost, ...]:
 def _tissue(sets: list[Patches], config: Config, run_dir: Path, hardware: Hardware) -> Tissue:
     """Train the classifier of one view; or take it from another model, where more is built on it."""
     torch.manual_seed(config.seed)
-    network = Tissue(config.widths, config.patch, config.stride)
+    network = Tissue(config.widths, config.patch, config.stride, config.surround)
     if config.init != "none" and config.trains != "tissue":
         path = Path(config.init)
         folder = path / "model" if (path / "model").is_dir() else path

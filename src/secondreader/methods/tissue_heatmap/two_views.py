@@ -160,7 +160,7 @@ def load(model_dir: Path | None) -> TissueHeatmap:
         If there is no folder, or it is not a whole one of this method.
     """
     config, weights = load_model_folder(model_dir, NAME, Config)
-    tissue = Tissue(config.widths, config.patch, config.stride)
+    tissue = Tissue(config.widths, config.patch, config.stride, config.surround)
     load_into(tissue, weights, "tissue.")
     image = heatmap = None
     if config.trains != "tissue":
