@@ -40,8 +40,10 @@ class Images:
         self.arrays, self.lesions = arrays, tuple(map(tuple, lesions))
         views = views or [View.CC] * len(arrays)
         self.records = [
-            type("Record", (), {"path": str(i), "view": v}) for i, v in enumerate(views)
+            type("Record", (), {"path": str(i), "view": v, "lesions": own})
+            for i, (v, own) in enumerate(zip(views, self.lesions, strict=True))
         ]
+        self.frames = [geometry.identity(array.shape) for array in arrays]
 
     def __len__(self):
         return len(self.arrays)

@@ -26,7 +26,7 @@ from secondreader.evaluation.figures import Figure
 from secondreader.learning.hardware import Hardware
 from secondreader.learning.model_folder import save_model
 from secondreader.methods.tissue_heatmap import Config, figures, load, views
-from secondreader.methods.tissue_heatmap.data import Small, patches
+from secondreader.methods.tissue_heatmap.data import Small, extent_mm, patches
 from secondreader.methods.tissue_heatmap.held_out import held_out
 from secondreader.methods.tissue_heatmap.local import answers, inside, seen
 from secondreader.methods.tissue_heatmap.network import (
@@ -70,6 +70,8 @@ class Images:
     def __init__(self, arrays, lesions, records):
         self.arrays, self.lesions, self.records = arrays, tuple(map(tuple, lesions)), records
         self.frames = [geometry.identity(array.shape) for array in arrays]
+        for record, own in zip(records, self.lesions, strict=True):
+            record.lesions = getattr(record, "lesions", own)
 
     def __len__(self):
         return len(self.arrays)
@@ -415,6 +417,12 @@ def test_the_same_places_are_held_out_at_every_magnification_away_from_all_findi
     half = SMALL.model_copy(update={"spacing_mm": 0.2, "patch": 64})
     coarse, other = held_out(images, twice), held_out(fine, half)
     assert coarse.names == other.names and coarse.label.sum() == 12
+    # As wide too, to the last digit: their boxes on the two grids are not.
+    wide = [
+        [extent_mm(of, 0, of.lesions[0][0], config)]
+        for of, config in ((images, twice), (fine, half))
+    ]
+    assert wide[0] == wide[1] == [16.0]
     middles = (coarse.where[:, 1:] + 0.5) * 2 - 0.5
     assert np.abs(other.where[:, 1:] - middles).max() <= 2
     for _, row, col in coarse.where[~coarse.label].tolist():
@@ -440,6 +448,7 @@ def test_what_is_built_on_another_model_takes_its_classifier_as_it_is(tmp_path):
         assert torch.equal(value, tissue.state_dict()[name])
     for name, got, wanted in (
         ("spacing_mm", 0.4, 0.2), ("patch", 64, 96), ("stride", 32, 64), ("canvas_mm", None, 92.0),
+        ("surround", 0, 32),
     ):  # fmt: skip
         other = config.model_copy(update={name: wanted})
         with pytest.raises(SecondReaderError, match=f"{name}={got}, expected {wanted}"):

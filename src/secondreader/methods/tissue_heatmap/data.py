@@ -23,8 +23,8 @@ from secondreader.methods.tissue_heatmap.network import PLACES
 from secondreader.methods.tissue_heatmap.prepare import prepare
 
 __all__ = [
-    "KINDS", "Patches", "Small", "augmented", "centres", "findings", "free", "middle", "patches",
-    "places_of", "ready", "shrunk", "warmed",
+    "KINDS", "Patches", "Small", "augmented", "centres", "extent_mm", "findings", "free", "middle",
+    "patches", "places_of", "ready", "shrunk", "warmed",
 ]  # fmt: skip
 
 KINDS = (
@@ -99,8 +99,19 @@ def findings(own: Prepared, index: int, config: Config) -> dict[str, Lesion]:
         for number, lesion in enumerate(own.lesions[index])
         if lesion.region is not None
         and lesion.kind in KINDS
-        and geometry.diameter(lesion.region) * config.spacing_mm <= config.largest_mm
+        and extent_mm(own, index, lesion, config) <= config.largest_mm
     }
+
+
+def extent_mm(own: Prepared, index: int, lesion: Lesion, config: Config) -> float:
+    """Return the largest extent of one of an image's lesions, in mm of the image as it came.
+
+    On the working grid it would be another at every magnification.
+    """
+    number = next(n for n, one in enumerate(own.lesions[index]) if one is lesion)
+    region, scale = own.records[index].lesions[number].region, np.abs(own.frames[index].scale)
+    assert region is not None
+    return geometry.diameter(region) * config.spacing_mm / float(scale.min())
 
 
 def centres(own: Prepared, index: int, config: Config) -> dict[str, tuple[int, int, bool]]:

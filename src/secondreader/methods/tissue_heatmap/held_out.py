@@ -18,7 +18,7 @@ from secondreader import geometry
 from secondreader.domain import Kind, Lesion
 from secondreader.learning.prepared import Prepared
 from secondreader.methods.tissue_heatmap.config import Config
-from secondreader.methods.tissue_heatmap.data import centres, findings, free
+from secondreader.methods.tissue_heatmap.data import centres, extent_mm, findings, free
 
 __all__ = ["HeldOut", "groups", "held_out", "tissue_without"]
 
@@ -125,8 +125,8 @@ def groups(
     kinds = np.array([str(lesion.kind) if lesion else "" for lesion in of], dtype=object)
     size = np.array(
         [
-            geometry.diameter(lesion.region) * config.spacing_mm if lesion and lesion.region else 0
-            for lesion in of
+            extent_mm(images, image, lesion, config) if lesion and lesion.region else 0
+            for image, lesion in zip(where[:, 0].tolist(), of, strict=True)
         ],
         float,
     )
