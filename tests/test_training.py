@@ -37,6 +37,22 @@ def trained(environment, tmp_path_factory):
     return out
 
 
+def test_a_model_that_a_training_begins_from_may_not_become_another(tmp_path):
+    def panel(folder, *settings, **more):
+        told = {"settings": settings, "fitted": False, **more}
+        return pipeline.train("panel", ["phantom=tiny"], folder, **told)
+
+    member, out = tmp_path / "member", tmp_path / "out"
+    panel(member, 'members=["spot_filter"]')
+    words = f"members={json.dumps([str(member)])}"
+    panel(out, words)
+    panel(out, words)  # the same: goes on
+    panel(member, 'members=["spot_filter"]', "flips=true", overwrite=True)
+    with pytest.raises(SecondReaderError, match="begins from"):
+        panel(out, words)
+    panel(out, words, overwrite=True)
+
+
 @pytest.mark.slow
 def test_a_dry_run_counts_the_data_and_trains_nothing(environment, trained, tmp_path):
     done = run([*COMMAND, *SHORT, "--dry-run"], environment)

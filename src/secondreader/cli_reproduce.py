@@ -53,6 +53,10 @@ def reproduce(
         int, typer.Option("--workers", min=0, help="Processes that prepare and load.")
     ] = 0,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Rows at once, a process each.")] = 1,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Throw away trainings of other settings that lie in OUT."),
+    ] = False,
     device: Device = "auto",
     threads: Threads = None,
     quiet: Quiet = False,
@@ -92,7 +96,7 @@ def reproduce(
                 ("--workers", workers), ("--threads", threads),
                 ("--device", None if device == "auto" else device)]  # fmt: skip
         words = [sys.executable, "-m", "secondreader", "reproduce", study, "-o", str(out),
-                 "--figures", str(home), "--quiet",
+                 "--figures", str(home), "--quiet", *(["--overwrite"] if overwrite else []),
                  *(word for text in data for word in ("--data", text)),
                  *(word for name, value in more if value is not None for word in (name, str(value)))]  # fmt: skip
         outcomes = at_once(rows, lambda key: [*words, "--row", key], jobs)
@@ -104,7 +108,7 @@ def reproduce(
             data=run.Data(tuple(sorted(named)), " ".join(prints)),
             figures=home,
             runs=out / "runs",
-            train=_Trained(given, quiet, hardware),
+            train=_Trained(given, quiet, hardware, overwrite),
             evaluate=_Measured(given, out, resamples, quiet, hardware),
             write=_write,
             command=f"secondreader {shlex.join(_without_roots(sys.argv[1:]))}",
@@ -231,8 +235,10 @@ def _read_by(model: Path | str, file: Path) -> bool:
 class _Trained:
     """Trains a recipe's model, on the recipe's own data sets."""
 
-    def __init__(self, data: Mapping[str, str], quiet: bool, hardware: Hardware) -> None:
-        self.data, self.quiet, self.hardware = data, quiet, hardware
+    def __init__(
+        self, data: Mapping[str, str], quiet: bool, hardware: Hardware, overwrite: bool = False
+    ) -> None:
+        self.data, self.quiet, self.hardware, self.overwrite = data, quiet, hardware, overwrite
 
     def __call__(self, recipe: Recipe, run_dir: Path, start: Path | None) -> Path:
         from secondreader import pipeline
@@ -249,6 +255,7 @@ class _Trained:
                 hardware=self.hardware,
                 fitted=recipe.fitted,
                 choices=recipe.choices,
+                overwrite=self.overwrite,
                 on_progress=show,
                 on_note=say,
             )

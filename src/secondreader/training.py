@@ -6,6 +6,7 @@ calibration for probabilities, and for the figures that the model card gives; te
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +38,7 @@ from secondreader.evaluation.operating_points import choose
 from secondreader.evaluation.scored import Readings, fingerprint
 from secondreader.evaluation.units import units
 from secondreader.learning import likeness
+from secondreader.learning.box import model_folder
 from secondreader.learning.hardware import Hardware, device, device_name, first_process
 from secondreader.learning.model_card import write_card
 from secondreader.learning.model_folder import environment
@@ -171,6 +173,7 @@ def run(
         "config": training.config.model_dump(mode="json"),
         "split": training.split,
         "data": {source.dataset: source.fingerprint for source in training.sources},
+        **_begins_from(training.config),
     }
     folder = run_dir / "model"
     # Of several processes of one training the first holds the folder for all.
@@ -192,6 +195,22 @@ def run(
                 _finish(training, own, run_dir, folder, progress, on_note)
             write_card(folder)
     return folder
+
+
+def _begins_from(config: BaseModel) -> dict[str, dict[str, str]]:
+    """Return the digest of each model that a training begins from, by the name it has in the settings.
+
+    A path says nothing: who trains that model again and then calls this again would go on with stages
+    that were made by the one before.
+    """
+    digests = {}
+    for name in (getattr(config, "init", "none"), *getattr(config, "members", ())):
+        folder = model_folder(name)
+        # A model's settings hold the digest of its weights.
+        file = Path(name) if folder is None else folder / "config.json"
+        if file.is_file():
+            digests[name] = hashlib.sha256(file.read_bytes()).hexdigest()
+    return {"begins from": digests} if digests else {}
 
 
 def stages(run_dir: Path) -> list[str]:

@@ -131,22 +131,40 @@ def test_a_default_that_changed_runs_a_row_and_what_needs_it_again_and_a_new_set
     rows = chosen(zhang, "table1", "mandatory")
     go(tmp_path, zhang, rows, lab)
     file = tmp_path / "figures" / "zhang2019" / "table3-asn.json"
-    told = json.loads(file.read_text())
-    assert told["settings"]["seed"] == 0 and "learning_rate" in str(told["settings"])
+    told = json.loads(file.read_text())["settings"]
+    assert list(told) == ["table3-asn"] and told["table3-asn"]["seed"] == 0
+    proposed = stored(tmp_path / "figures", zhang)["table1-proposed"]["settings"]
+    assert list(proposed) == ["table3-asn", "table1-proposed"]
 
     def with_settings(change):
         held = json.loads(file.read_text())
-        change(held["settings"])
+        change(held["settings"]["table3-asn"])
         file.write_text(json.dumps(held))
         return [o.state for o in go(tmp_path, zhang, rows, Lab())]
 
     # As it is when a setting is younger than the row, or is no more.
     assert with_settings(lambda s: s.pop("seed")) == ["stored", "stored"]
     assert with_settings(lambda s: s.update(gone=1)) == ["stored", "stored"]
-    inner = next(name for name, value in told["settings"].items() if isinstance(value, dict))
-    key = next(iter(told["settings"][inner]))
+    inner = next(name for name, value in told["table3-asn"].items() if isinstance(value, dict))
+    key = next(iter(told["table3-asn"][inner]))
     assert with_settings(lambda s: s[inner].update({key: "other"})) == ["run", "run"]
     assert with_settings(lambda s: None) == ["stored", "stored"]
+
+
+def test_a_row_that_trains_nothing_is_measured_again_when_its_model_was_trained_in_a_call_before(
+    tmp_path,
+):
+    zhang = study("zhang2019")
+    rows = chosen(zhang, None, ["table5-l1"])
+    go(tmp_path, zhang, rows, Lab())
+    for file in (tmp_path / "figures" / "zhang2019").glob("*.json"):  # by another default
+        told = json.loads(file.read_text())
+        for own in told["settings"].values():
+            own["seed"] = 99
+        file.write_text(json.dumps(told))
+    for count in (1, 2, 3):  # as processes of --jobs do
+        got = [o.state for o in go(tmp_path, zhang, rows[:count], Lab())]
+        assert got == ["stored"] * (count - 1) + ["run"]
 
 
 def test_a_row_may_measure_another_rows_model(tmp_path):

@@ -158,8 +158,8 @@ def reproduce(
         Written into each row's file.
     """
     models: dict[str, Path | str] = {}
-    identities = _identities(rows, data)
-    done = _done(rows, stored(figures, study), identities, runs / study.name, built)
+    identities, settings = _identities(rows, data), _settings(rows, built)
+    done = _done(rows, stored(figures, study), identities, settings, runs / study.name, built)
     for row in rows:
         recipe = row.recipe
         if recipe is None:
@@ -190,7 +190,7 @@ def reproduce(
             spent = so_far()
             value = _value(study, row, metrics, data) | {
                 "identity": identity,
-                "settings": _settings(recipe),
+                "settings": settings[row.key],
                 "command": command,
                 "seed": seed,
                 "device": device_of(models[row.key] if recipe.trains else ""),
@@ -230,6 +230,7 @@ def _done(
     rows: Sequence[Row],
     before: Mapping[str, Mapping[str, Any]],
     identities: Mapping[str, str],
+    settings: Mapping[str, Mapping[str, Any]],
     homes: Path,
     built: Collection[str],
 ) -> set[str]:
@@ -239,9 +240,9 @@ def _done(
     # A method's defaults may have changed since; a setting that is younger than the row says nothing.
     changed: set[str] = set()
     for row in rows:  # those that a row needs come before it
-        told = before.get(row.key, {}).get("settings")
+        told = before.get(row.key, {}).get("settings", {})
         if row.recipe is not None and (
-            changed & set(row.recipe.needs()) or (told and _other(told, _settings(row.recipe)))
+            changed & set(row.recipe.needs()) or _other(told, settings.get(row.key, {}))
         ):
             changed.add(row.key)
     for row in reversed(rows):  # those that need a row come after it
@@ -260,17 +261,24 @@ def _done(
     return done
 
 
-def _settings(recipe: Recipe) -> dict[str, Any]:
-    """Return all settings that a recipe is trained by, with those that are as by default."""
-    if not recipe.trains:
-        return {}
-    told = [f"{name}={value}" for name, value in recipe.settings.items()]
-    if recipe.members:
-        told.append(f"members={json.dumps(recipe.members)}")
-    config, package = method(recipe.method).Config, METHODS[recipe.method]
-    found: dict[str, Any] = resolve(config, package, recipe.preset or None, told).model_dump(
-        mode="json"
-    )
+def _settings(rows: Sequence[Row], built: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Return for each row all settings that it and the rows that it needs are trained by, row by row.
+
+    With those that are as by default; of a row that trains nothing those of the others alone.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:  # those that a row needs come before it
+        recipe = row.recipe
+        if recipe is None or recipe.why_not(built):
+            continue
+        found[row.key] = {k: v for key in recipe.needs() for k, v in found.get(key, {}).items()}
+        if recipe.trains:
+            told = [f"{name}={value}" for name, value in recipe.settings.items()]
+            if recipe.members:
+                told.append(f"members={json.dumps(recipe.members)}")
+            config, package = method(recipe.method).Config, METHODS[recipe.method]
+            made = resolve(config, package, recipe.preset or None, told)
+            found[row.key][row.key] = made.model_dump(mode="json")
     return found
 
 
