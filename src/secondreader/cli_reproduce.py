@@ -159,6 +159,14 @@ class _Measured:
         from secondreader import pipeline
 
         first, *rivals = models
+        if not recipe.reads:
+            return pipeline.own_figures(
+                [str(first)],
+                self._data(recipe),
+                split=recipe.split or "all",
+                choices=recipe.choices,
+                resamples=self.resamples,
+            )
         read = [first]
         if "flips" in recipe.readers[1:]:
             # The mean over four mirror images is a panel of one.

@@ -35,6 +35,7 @@ __all__ = [
     "demo",
     "evaluate",
     "inspect",
+    "own_figures",
     "plan_training",
     "read",
     "read_options",
@@ -256,6 +257,27 @@ def evaluate(
         metrics = counting.with_positions(metrics, chosen.records, files)
     scoring.write_figures(folder, chosen, metrics, readers)
     return metrics
+
+
+def own_figures(
+    models: Sequence[str],
+    data: Sequence[str],
+    *,
+    split: str = "all",
+    part: Part = Part.TEST,
+    choices: Iterable[str] = (),
+    resamples: int | None = None,
+) -> Metrics:
+    """Measure what readers measure of themselves, such as of patches; no image is read for it.
+
+    Parameters and errors are those of `evaluate`, which gives these figures beside its own.
+    """
+    from secondreader import scoring
+
+    sources = load_all(data, choices)
+    loaded = load_models(models)
+    metrics = scoring.unread(scoring.choose(sources, split, part), loaded, resamples)
+    return scoring.own_figures(metrics, sources, split, part, loaded)
 
 
 def train(

@@ -33,7 +33,7 @@ from secondreader.evaluation.figures import Metrics, to_json
 from secondreader.evaluation.measure import Settings, measure, worst
 from secondreader.evaluation.plots import plots
 from secondreader.evaluation.ratings import read_ratings
-from secondreader.evaluation.scored import Readings, join
+from secondreader.evaluation.scored import Readings, join, nothing_read
 from secondreader.evaluation.tables import tables
 from secondreader.evaluation.units import LEVELS, Level
 from secondreader.formats import FileRef
@@ -50,6 +50,7 @@ __all__ = [
     "own_figures",
     "read_records",
     "scored",
+    "unread",
     "write_figures",
 ]
 
@@ -262,6 +263,15 @@ def own_figures(
         figures += got[0]
         curves += got[1]
     return replace(metrics, figures=tuple(figures), curves=tuple(curves))
+
+
+def unread(chosen: Chosen, models: Sequence[Model], resamples: int | None = None) -> Metrics:
+    """Return metrics without a figure, of images that nobody read: for `own_figures` to add to."""
+    readings = [nothing_read(chosen.records, m.name) for m in models]
+    settings = Settings(chosen.split, levels=(), hit_rules=(), groups=False)
+    if resamples is not None:
+        settings = replace(settings, resamples=resamples)
+    return measure(readings, settings, version=__version__)
 
 
 def write_figures(out: Path, chosen: Chosen, metrics: Metrics, readers: Sequence[Readings]) -> None:

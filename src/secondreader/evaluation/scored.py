@@ -35,6 +35,7 @@ __all__ = [
     "check",
     "fingerprint",
     "join",
+    "nothing_read",
     "patient_digests",
 ]
 
@@ -172,6 +173,11 @@ def join(
     check(images)
     _finite([*given.values(), *promised.values()])
     return Readings(model, tuple(images), given, promised, dict(unread))
+
+
+def nothing_read(records: Sequence[ImageRecord], model: str) -> Readings:
+    """Return the readings of a model that read nothing: the truth of each image, and no score."""
+    return Readings(model, tuple(_scored(record, None, model)[0] for record in records))
 
 
 class _Finder:

@@ -208,7 +208,8 @@ def _identities(rows: Sequence[Row], data: Data) -> dict[str, str]:
     """Return what the figures of each row depend on, as a digest by key.
 
     Its recipe, the settings of its preset, the data, and the same of the rows that it needs. A field
-    of the recipe that is as by default says nothing: it may be younger than rows that are stored.
+    of the recipe that is as by default says nothing: it may be younger than rows that are stored. Nor
+    does it matter whether images were read for figures that need no reading.
     """
     found: dict[str, str] = {}
     for row in rows:  # those that a row needs come before it
@@ -216,7 +217,7 @@ def _identities(rows: Sequence[Row], data: Data) -> dict[str, str]:
         if recipe is None:
             continue
         told = {f.name: getattr(recipe, f.name) for f in fields(recipe)}
-        told = {name: value for name, value in told.items() if value != _PLAIN[name]}
+        told = {n: value for n, value in told.items() if value != _PLAIN[n] and n != "reads"}
         package = METHODS.get(recipe.method, "")
         if recipe.trains and package and recipe.preset in presets(package):
             told["of the preset"] = preset_values(package, recipe.preset)

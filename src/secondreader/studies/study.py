@@ -124,6 +124,9 @@ class Recipe:
     fitted
         Whether operating points and calibration are fitted to the model: what is only measured by
         its curves needs neither.
+    reads
+        Whether images are read: what a model measures of itself alone, such as of patches, needs no
+        reading.
     choices
         Labelled choices of the data sets, ``NAME.CHOICE=VALUE``, such as what is malignant.
     presets
@@ -143,6 +146,7 @@ class Recipe:
     rates: tuple[float, ...] = ()
     positions: bool = False
     fitted: bool = True
+    reads: bool = True
     choices: tuple[str, ...] = ()
     presets: tuple[str, ...] = ()
 
