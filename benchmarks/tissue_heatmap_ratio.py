@@ -4,7 +4,7 @@ The paper does not say in what its squared errors are, so the two heatmaps are c
 their errors: with the local answers over without, on training and on test images, and for each the
 error over that of a heatmap of zeros. The runs of one kind differ by their seeds, and stand in the same
 order: a row for each seed, with its interval over patients, and one for all, with seeds and patients
-both drawn again. Always of the same images for both.
+both drawn again. Seeds are the heatmaps'; all stand on one classifier. Always of the same images for both.
 """
 
 from __future__ import annotations
@@ -74,6 +74,13 @@ def main() -> None:
     if len(asked.baseline) != len(asked.local):
         parser.error(f"--local: got {len(asked.local)} runs, expected {len(asked.baseline)}")
     kinds = [[loaded(run) for run in runs] for runs in (asked.baseline, asked.local)]
+    for kind, trains in zip(kinds, ("baseline", "heatmap"), strict=True):
+        got = {reader.config.trains for reader in kind}
+        if got != {trains}:
+            parser.error(f"RUN: got trains={', '.join(sorted(got))}, expected {trains} there")
+    pairs = [[(r.config.seed, r.config.views) for r in kind] for kind in kinds]
+    if pairs[0] != pairs[1]:
+        parser.error(f"RUN: got seeds and views {pairs[0]} and {pairs[1]}, expected the same")
     classifiers = [reader.tissue.state_dict() for kind in kinds for reader in kind]
     if any(not alike(one, classifiers[0]) for one in classifiers):
         parser.error("RUN: got heatmaps on several tissue classifiers, expected all on one")

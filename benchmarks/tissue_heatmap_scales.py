@@ -1,9 +1,10 @@
-"""Magnifications against each other: python benchmarks/tissue_heatmap_scales.py FINE RUN... --data NAME=ROOT -o FILE.json
+"""Magnifications against each other: python benchmarks/tissue_heatmap_scales.py FINE RUN... --data NAME=ROOT -o FILE.json [--plot FILE.svg]
 
 Patches of the same findings and of the same places of tissue, as wide in millimetres, judged by tissue
 classifiers of several pixel sizes: what the first has over each of the others, in area under the curve
 and in error at a probability of a half. Only patches that every run has count (a canvas may cut off
 more of one); both runs are drawn with the same patients. By kind and size of finding and by density too.
+``--plot`` draws their ROC curves, the paper's figure 3, into one picture.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
+from secondreader import pipeline
 from secondreader.datasets.parts import divide_sets
 from secondreader.domain import Part, SecondReaderError
 from secondreader.evaluation.bootstrap import RESAMPLES, difference, estimate, replicates
 from secondreader.evaluation.classification import score_statistic
 from secondreader.evaluation.means import mean_replicates
+from secondreader.evaluation.plots import plots
 from secondreader.evaluation.tables import in_brackets
 from secondreader.evaluation.units import positions
 from secondreader.methods.tissue_heatmap.data import ready
@@ -36,6 +39,7 @@ def main() -> None:
     parser.add_argument("--split", default="official")
     parser.add_argument("--resamples", type=int, default=RESAMPLES)
     parser.add_argument("-o", "--out", type=Path, required=True)
+    parser.add_argument("--plot", type=Path)
     asked = parser.parse_args()
     sources = load_all(asked.data)
     test = images_of(sources).part(divide_sets(sources, asked.split)[Part.TEST])
@@ -101,6 +105,16 @@ def main() -> None:
         "".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8"
     )
     print(json.dumps(told, indent=1, ensure_ascii=False))
+    if asked.plot:
+        runs = [str(run) for run in asked.runs]
+        metrics = pipeline.own_figures(
+            runs, asked.data, split=asked.split, resamples=asked.resamples
+        )
+        (picture,) = [
+            content for name, content in plots(metrics)
+            if name.startswith("roc_patch") and name.endswith(".svg")
+        ]  # fmt: skip
+        asked.plot.write_bytes(picture)
 
 
 def replicated(

@@ -21,7 +21,15 @@ from secondreader.learning import augment as moving
 from secondreader.learning.model_folder import save_model
 from secondreader.learning.patches import cut
 from secondreader.methods.tissue_heatmap import Config, load
-from secondreader.methods.tissue_heatmap.data import Small, patches, places_of, shrunk, warmed
+from secondreader.methods.tissue_heatmap.data import (
+    Small,
+    augmented,
+    middle,
+    patches,
+    places_of,
+    shrunk,
+    warmed,
+)
 from secondreader.methods.tissue_heatmap.local import answers, entropy, inside, middles, saliency
 from secondreader.methods.tissue_heatmap.network import PLACES, Aggregated, HeatmapNet, Tissue
 from secondreader.methods.tissue_heatmap.prepare import nipple, prepare
@@ -31,6 +39,9 @@ SMALL = Config(
     spacing_mm=0.2, canvas_mm=None, patch=64, surround=0, stride=32, widths=(4, 4, 8, 8, 8),
     small=128, heat_width=4, views="both",
 )  # fmt: skip
+NONE = moving.AugmentSettings(
+    flips=False, turns=False, rotation=0, shear=0, zoom=0, elastic=0, shift=0, gain=0
+)
 
 
 class Images:
@@ -422,3 +433,18 @@ def test_a_patch_holds_breast_where_over_a_tenth_of_its_pixels_do(step, patch, s
         window = prepared[row * step : row * step + patch, col * step : col * step + patch]
         plain[row, col] = window.size > 0 and window.mean(dtype=float) > 0.1
     assert np.array_equal(inside(prepared, config, places), plain if plain.any() else ~plain)
+
+
+def test_a_batch_holds_what_is_seen_round_its_patches_too():
+    wide = SMALL.model_copy(update={"surround": 32, "offset": 0, "augment": NONE})
+    image = np.random.default_rng(5).random((400, 300)).astype(np.float32)
+    images = Images([image], [[lesion(200, 150, 10)]])
+    of = patches(images, wide)
+    assert len(of.positive) == 1
+    batch = of.batch(0, 4, wide)
+    seen_ = middle(batch["image"], wide)
+    assert seen_.shape[-2:] == (128, 128)
+    found = seen_[batch["label"] == 1][0, 0].numpy()
+    assert np.array_equal(found, cut(image, 200, 150, 128))
+    whole = augmented(batch, torch.Generator().manual_seed(0), wide)["image"]
+    assert torch.allclose(whole, seen_, atol=1e-3)

@@ -60,8 +60,9 @@ def told_apart(figure: Figure) -> tuple[str, str, str, str]:
     """
     f = figure
     name = f"{f.name} ({f.method})" if f.method in ("DeLong", "Obuchowski") else f.name
-    rule = f.hit_rule or f"label: {f.label_rule}"
-    return f.level, name, rule, f"{f.positives} / {f.negatives}"
+    rule = f.hit_rule or (f"label: {f.label_rule}" if f.label_rule else "")
+    many = f"{f.positives} / {f.negatives}" if f.positives or f.negatives else ""
+    return f.level, name, rule, many
 
 
 def figures_table(metrics: Metrics, *, group: bool = False) -> list[list[str]]:

@@ -126,7 +126,7 @@ def saliency(
     Returns
     -------
     numpy.ndarray
-        (rows, cols) float32, 0 where no tile lies.
+        (rows, cols) float32, 0 where nothing lies of a tile and of what is seen round it.
     """
     where = next(network.parameters()).device
     half, size, round_ = config.patch // 2, config.seen, config.surround
