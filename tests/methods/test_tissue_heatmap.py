@@ -448,3 +448,24 @@ def test_a_batch_holds_what_is_seen_round_its_patches_too():
     assert np.array_equal(found, cut(image, 200, 150, 128))
     whole = augmented(batch, torch.Generator().manual_seed(0), wide)["image"]
     assert torch.allclose(whole, seen_, atol=1e-3)
+
+
+def test_where_the_nipple_was_cut_off_the_square_lies_in_the_middle_of_the_edge():
+    pixels = np.zeros((500, 300), np.float32)
+    pixels[50:450, :150] = 0.5
+    pixels[90:170, :] = 0.5  # out of the image on the right, far above the middle
+    grain = np.random.default_rng(6).normal(0, 0.02, pixels.shape)
+    pixels = np.where(pixels > 0, pixels + grain, 0).astype(np.float32)
+    config = SMALL.model_copy(update={"canvas_mm": 40.0})
+
+    def middle_row(pixels):
+        mammogram = Mammogram(pixels, (0.2, 0.2), None, View.CC, ImageSource("x"))
+        made = prepare(mammogram, config)
+        assert made is not None and made[0].shape[0] == 200
+        return geometry.to_source(made[1], np.array([[99.5, 0.0]]))[0, 0]
+
+    assert middle_row(pixels) == pytest.approx(250, abs=4)
+    # The same breast with room before it: its furthest point is sure enough, and is taken.
+    whole = np.pad(pixels, ((0, 0), (0, 40)))
+    whole[90:170, 300:] = 0
+    assert middle_row(whole) < 160  # as near to it as a square fits
