@@ -10,6 +10,7 @@ import pytest
 from secondreader import pipeline, scoring
 from secondreader.cli_reproduce import _by_name
 from secondreader.domain import SecondReaderError
+from secondreader.evaluation.figures import Figure
 from secondreader.studies import STUDIES
 
 QUICK = {"resamples": 100, "groups": False}
@@ -87,6 +88,24 @@ def test_a_second_call_reads_no_image_again(evaluated, film_exams, monkeypatch):
     )
     again = pipeline.evaluate(["spot_filter"], [f"phantom={film_exams}"], out, **QUICK)
     assert again.figures == metrics.figures
+
+
+def test_what_a_model_measures_of_itself_needs_no_image_read(evaluated, film_exams, monkeypatch):
+    _, metrics = evaluated
+    own = Figure("spot_filter", "patch", "auc", 0.5, 0.4, 0.6)
+    for name, value in (
+        ("read", lambda *a: pytest.fail("an image was read")),
+        ("own_figures", lambda *a, **more: ([own], [])),
+    ):
+        monkeypatch.setattr(
+            f"secondreader.methods.spot_filter.SpotFilter.{name}", value, raising=False
+        )
+    got = pipeline.own_figures(["spot_filter"], [f"phantom={film_exams}"], resamples=100)
+    assert got.figures == (own,) and not got.curves
+    # Of the same images, told in the same words.
+    assert (got.data, got.split, got.readers, got.interval) == (
+        metrics.data, metrics.split, metrics.readers, metrics.interval
+    )  # fmt: skip
 
 
 def test_from_the_readings_alone_come_the_same_figures(evaluated, film_exams, tmp_path):
