@@ -146,7 +146,8 @@ def _counted(name: str, records: Sequence[ImageRecord], home: Path) -> Counted |
 
 
 def _home(folder: Path, sha256: str, records: Sequence[ImageRecord]) -> Path:
-    names = hashlib.sha256("\n".join(map(_name, records)).encode("utf-8", "surrogateescape"))
+    told = [*RULE.values(), *map(_name, records)]  # what was counted by another rule is not this
+    names = hashlib.sha256("\n".join(told).encode("utf-8", "surrogateescape"))
     return folder / _FOLDER / f"{sha256[:16]}-{names.hexdigest()[:16]}"
 
 

@@ -11,33 +11,11 @@ from secondreader.learning.sampling import (
     cumulative,
     draw_weighted,
     each_image_alike,
-    hardest,
-    hardest_in_maps,
 )
 
 
 def listed(positions: Positions) -> list[list[int]]:
     return positions.at(np.arange(len(positions))).tolist()
-
-
-def test_the_hardest_of_each_image_are_kept_highest_first():
-    where = np.array([[0, 1, 1], [1, 2, 2], [0, 3, 3], [0, 4, 4], [2, 5, 5]])
-    kept, scores = hardest(where, np.array([0.1, 0.9, 0.8, 0.7, 0.2]), 2)
-    assert listed(kept) == [[0, 3, 3], [0, 4, 4], [1, 2, 2], [2, 5, 5]]
-    assert scores.tolist() == [0.8, 0.7, 0.9, 0.2]
-
-
-def test_a_score_that_is_no_number_is_refused():
-    with pytest.raises(ValueError, match="not a number"):
-        hardest(np.zeros((1, 3), int), np.array([np.nan]), 1)
-
-
-def test_hardest_in_maps_takes_negatives_only_and_no_image_that_was_not_scored():
-    masks = [np.ones((3, 3), bool), np.eye(3, dtype=bool), np.ones((3, 3), bool)]
-    scores = np.arange(9.0).reshape(3, 3)
-    kept, values = hardest_in_maps([(1, scores), (0, scores)], of_masks(masks), 2)
-    assert listed(kept) == [[0, 2, 2], [0, 2, 1], [1, 2, 2], [1, 1, 1]]
-    assert values.tolist() == [8, 7, 8, 4]
 
 
 def test_weighted_positions_come_as_often_as_their_weight_and_none_without_weight():

@@ -14,11 +14,11 @@ from mined_phantoms import Phantoms, breast, folder, mammogram
 from secondreader.domain import SecondReaderError
 from secondreader.learning.hardware import Hardware
 from secondreader.methods.mined_cnn import Config
-from secondreader.methods.mined_cnn.boosting import _windows, boosted
+from secondreader.methods.mined_cnn.boosting import _positives, boosted
 from secondreader.methods.mined_cnn.cascade import cascade_arrays, cascade_from, passed, scores
 from secondreader.methods.mined_cnn.config import CascadeSettings
 from secondreader.methods.mined_cnn.data import data
-from secondreader.methods.mined_cnn.fitting import fit_cascade, fit_node, read_by
+from secondreader.methods.mined_cnn.fitting import fit_cascade, fit_node
 from secondreader.methods.mined_cnn.haar import (
     drawn_features,
     integral,
@@ -76,6 +76,12 @@ def dotted(seed, dots=40, shape=(200, 200)):
     return image + 4 * spots, at, ndimage.maximum_filter(marks, 21) > 0
 
 
+def cut(image, where, wide=12):
+    before = wide // 2
+    views = np.lib.stride_tricks.sliding_window_view(np.pad(image, wide), (wide, wide))
+    return views[where[:, 0] + wide - before, where[:, 1] + wide - before]
+
+
 @pytest.fixture(scope="module")
 def fitted():
     settings_ = CascadeSettings(features=80, nodes=3, stumps=20, negatives=4000)
@@ -85,17 +91,14 @@ def fitted():
     def negatives(nodes, count):
         rng = np.random.default_rng(len(nodes))
         where = free[passed(nodes, integral(image, settings_.window), free)]
-        return where[rng.permutation(len(where))[:count]]
-
-    def values(where, features):
-        return values_at(integral(image, settings_.window), features, where)
+        return cut(image, where[rng.permutation(len(where))[:count]])
 
     told = []
-    pairs = fit_cascade(
-        lambda features: values(at, features), negatives, values, settings_, 0,
+    nodes = fit_cascade(
+        cut(image, at), negatives, settings_, 0,
         on_node=lambda number, fitted, count: told.append(fitted),
     )  # fmt: skip
-    return settings_, read_by(pairs, len(pairs)), told, image, at
+    return settings_, nodes, told, image, at
 
 
 def test_each_node_keeps_the_positives_and_throws_half_of_the_negatives_away(fitted):
@@ -106,31 +109,44 @@ def test_each_node_keeps_the_positives_and_throws_half_of_the_negatives_away(fit
         assert (sums >= node.least).mean() >= 0.99
 
 
-def test_a_node_stops_when_it_has_thrown_enough_but_a_last_one_ranks_by_all_its_stumps():
-    rng = np.random.default_rng(0)
-    truth = np.arange(400) < 100
-    values = rng.normal(0, 1, (400, 5)).astype(np.float32)
-    values[truth, 0] += 6
-    fit = fit_node(values, truth, drawn_features(8, 5, rng), CascadeSettings(stumps=10))
-    assert len(fit.node.cuts) < len(fit.whole.cuts) == 10
-    assert np.array_equal(fit.whole.cuts[: len(fit.node.cuts)], fit.node.cuts)
-    pairs = [(fit.node, fit.whole)] * 3
-    assert read_by(pairs, 1) == [fit.whole]
-    assert read_by(pairs, 3) == [fit.node, fit.node, fit.whole]
+def spotted(positives, negatives, height=1.0, seed=0):
+    """Windows of unit noise, those of positives with a spot in the middle, and which are which."""
+    rng = np.random.default_rng(seed)
+    windows = rng.normal(0, 1, (positives + negatives, 8, 8))
+    windows[:positives, 3:5, 3:5] += height
+    return windows, np.arange(len(windows)) < positives
+
+
+def test_a_node_stops_when_it_has_thrown_enough_away():
+    features = drawn_features(8, 50, np.random.default_rng(0))
+    few, many = (
+        fit_node(*spotted(100, 300, height), features, CascadeSettings(stumps=40))
+        for height in (6.0, 0.2)
+    )
+    assert len(few.node.cuts) == 1 and few.through <= 0.5 and few.kept >= 0.99
+    assert len(many.node.cuts) > 1 and many.kept >= 0.99
+
+
+def test_a_node_that_cannot_throw_enough_away_is_the_last():
+    told = []
+    windows, _ = spotted(300, 0, 0.0)
+    nodes = fit_cascade(
+        windows, lambda nodes, count: spotted(0, 300, seed=1 + len(nodes))[0],
+        CascadeSettings(window=8, features=5, nodes=4, stumps=3), 0,
+        on_node=lambda number, fitted, count: told.append(fitted.through),
+    )  # fmt: skip
+    assert len(nodes) == 1 and told[0] > 0.5
 
 
 def test_where_next_to_nothing_is_let_through_the_cascade_ends():
-    rng = np.random.default_rng(0)
     told = []
-    pairs = fit_cascade(
-        lambda features: rng.normal(6, 1, (100, 5)).astype("f4"),
-        lambda nodes, count: np.zeros((300 if not nodes else 30, 2), int),
-        lambda where, features: rng.normal(0, 1, (len(where), 5)).astype("f4"),
-        CascadeSettings(features=5, nodes=4, stumps=10), 0,
+    fit_cascade(
+        spotted(100, 0, 6.0)[0],
+        lambda nodes, count: spotted(0, 30 if nodes else 300, seed=1 + len(nodes))[0],
+        CascadeSettings(window=8, features=50, nodes=4, stumps=10), 0,
         on_node=lambda number, fitted, count: told.append((number, count)),
     )  # fmt: skip
     assert told == [(0, 300)]
-    assert len(read_by(pairs, 1)[0].cuts) == 10
 
 
 def test_positives_come_out_higher_than_the_rest_on_an_image_it_never_saw(fitted):
@@ -158,57 +174,59 @@ def test_the_score_says_how_far_a_position_came(fitted):
     for node in nodes:
         alive &= node.sums(values_at(sums, node.features, at)) >= node.least
         passed += alive
-    step = np.minimum((known.ravel() * (len(nodes) + 1)).astype(int), len(nodes))
+    step = np.minimum((known.ravel() * 2 * len(nodes)).astype(int), len(nodes))
     assert (step == passed).mean() > 0.9999
+
+
+def test_what_passes_all_nodes_is_ranked_by_the_votes_of_all(fitted):
+    settings_, nodes, _, image, _ = fitted
+    known = scores(nodes, image, settings_.window).ravel()
+    sums = integral(image, settings_.window)
+    at = np.argwhere(np.ones(image.shape, bool))[known >= 0.5]
+    votes = sum(node.sums(values_at(sums, node.features, at)) for node in nodes)
+    most = sum(float(np.abs(node.votes).sum()) for node in nodes)
+    assert len(at) > 50
+    assert known[known >= 0.5] == pytest.approx(0.5 + (votes + most) / (4 * most), abs=1e-5)
 
 
 @pytest.mark.parametrize("loss", ["ranking", "exponential"])
 def test_a_node_finds_the_feature_that_tells_classes_apart(loss):
-    rng = np.random.default_rng(0)
-    positive, negative = rng.normal(0, 1, (60, 5)), rng.normal(0, 1, (600, 5))
-    positive[:, 3] += 6
-    features = drawn_features(12, 5, rng)
-    fit = fit_node(
-        np.concatenate([positive, negative]).astype("f4"), np.arange(660) < 60, features,
-        CascadeSettings(loss=loss, stumps=1),
-    )  # fmt: skip
-    assert (fit.node.features[0] == features[3]).all()
+    centre = np.array([[[2, 2, 4, 4, -0.25], [3, 3, 2, 2, 1]]], np.float32)
+    edges = np.array([[[0, 0, 8, 2, -0.5], [0, 0, 4, 2, 1]]] * 4, np.float32)
+    features = np.concatenate([edges[:3], centre, edges[3:]])
+    fit = fit_node(*spotted(60, 600, 6.0), features, CascadeSettings(loss=loss, stumps=1))
+    assert (fit.node.features[0] == centre[0]).all()
     assert fit.through < 0.05
 
 
 def test_without_any_calcification_there_is_nothing_to_boost():
     with pytest.raises(SecondReaderError, match="got 0 positions of calcifications"):
         fit_cascade(
-            lambda features: np.zeros((0, len(features))),
-            lambda nodes, count: np.zeros((10, 2), int),
-            lambda where, features: np.zeros((len(where), len(features))),
-            CascadeSettings(), 0,
-        )  # fmt: skip
+            np.zeros((0, 12, 12)), lambda nodes, count: np.zeros((10, 12, 12)), CascadeSettings(), 0
+        )
+
+
+# A pixel's own value: what a window says is then what it is made of.
+PIXEL = np.array([[[0, 0, 1, 1, 0], [4, 4, 1, 1, 1]]], np.float32)
 
 
 def test_a_node_may_cut_where_only_positives_lie():
     # One feature, above whose highest negative lie half of the positives: 6 in 10,000 of all values.
     rng = np.random.default_rng(3)
-    negative = rng.random((20_000, 1))
-    positive = np.concatenate([rng.random((6, 1)), 2 + rng.random((6, 1))])
-    every = np.concatenate([positive, negative]).astype("f4")
-    node = fit_node(
-        every, np.arange(len(every)) < 12, drawn_features(12, 1, rng), CascadeSettings(stumps=1)
-    ).node
+    every = np.concatenate([rng.random(6), 2 + rng.random(6), rng.random(20_000)])
+    windows = np.zeros((len(every), 8, 8))
+    windows[:, 4, 4] = every
+    node = fit_node(windows, np.arange(len(every)) < 12, PIXEL, CascadeSettings(stumps=1)).node
     assert 0.99 < node.cuts[0] < 2.2
 
 
 def test_votes_at_bins_are_those_of_the_stored_cuts():
-    rng = np.random.default_rng(4)
-    every = np.concatenate([rng.normal(1, 1, (300, 6)), rng.normal(0, 1, (3000, 6))]).astype("f4")
-    features = drawn_features(12, 6, rng)
-    node, _, kept, through = fit_node(
-        every, np.arange(3300) < 300, features, CascadeSettings(stumps=8, thrown=0.99)
-    )
-    numbers = [int(np.flatnonzero((features == f).all(axis=(1, 2)))[0]) for f in node.features]
-    sums = node.sums(every[:, numbers])
-    assert (sums[300:] >= node.least).mean() == pytest.approx(through, abs=1e-3)
-    assert (sums[:300] >= node.least).mean() == pytest.approx(kept, abs=0.004)
+    windows, truth = spotted(300, 3000, 1.0, seed=4)
+    features = drawn_features(8, 6, np.random.default_rng(4))
+    node, kept, through = fit_node(windows, truth, features, CascadeSettings(stumps=8, thrown=0.99))
+    sums = node.sums(values_of(windows, node.features))
+    assert (sums[~truth] >= node.least).mean() == pytest.approx(through, abs=1e-3)
+    assert (sums[truth] >= node.least).mean() == pytest.approx(kept, abs=0.004)
     assert kept >= 0.99
 
 
@@ -239,9 +257,7 @@ def test_a_cascade_that_was_stopped_goes_on_after_its_last_node(tmp_path):
     assert told == once_more
     assert len(told["nodes"]) == 3 and told["read by"] == len(whole)
     assert all(n["positives"] == 8 and n["positives kept"] >= 0.99 for n in told["nodes"])
-    assert [n["stumps"] for n in told["nodes"]][: len(whole) - 1] == [
-        len(node.cuts) for node in whole[:-1]
-    ]
+    assert [n["stumps"] for n in told["nodes"]][: len(whole)] == [len(n.cuts) for n in whole]
 
 
 def test_by_how_many_nodes_a_cascade_is_read_is_chosen_on_validation_positions(tmp_path):
@@ -254,10 +270,9 @@ def test_by_how_many_nodes_a_cascade_is_read_is_chosen_on_validation_positions(t
         found.append(told["mean sensitivity by so many"])
     # What few nodes score is no matter of those after them.
     assert found[2][:2] == found[1] and found[1][:1] == found[0]
-    arrays = load_file(tmp_path / "a" / "nodes.safetensors")
-    pairs = list(zip(*(cascade_from(arrays, kind) for kind in ("node.", "whole.")), strict=True))
+    nodes = cascade_from(load_file(tmp_path / "a" / "nodes.safetensors"), "")
     known = [
-        scores(read_by(pairs, 2), np.asarray(own.images.pixels(i)), small().cascade.window)
+        scores(nodes[:2], np.asarray(own.images.pixels(i)), small().cascade.window)
         for i in range(2)
     ]
     read = [np.array([known[i][r, c] for i, r, c in w]) for w in validated(own, small())]
@@ -275,9 +290,10 @@ def test_a_cascade_learns_from_calcifications_moved_turned_and_mirrored_too():
     settings_ = CascadeSettings(window=11, copies=40)
     config = Config(cascade=settings_)
     own = data(Phantoms(), config)
-    windows = _windows(own, config).reshape(2, 40, 11, 11)
+    flat = _positives(own, config)
+    windows = flat.reshape(2, 40, 11, 11)
     features = drawn_features(11, 20, np.random.default_rng(0))
-    of_windows = values_of(windows.reshape(-1, 11), features).reshape(2, 40, 20)
+    of_windows = values_of(flat, features).reshape(2, 40, 20)
     for image, (row, col) in enumerate(c[0] for c in own.centres):
         pixels = np.asarray(own.images.pixels(image)).astype(np.float32)
         exact = values_at(integral(pixels, 11), features, np.array([[row, col]]))[0]
@@ -294,7 +310,7 @@ def test_a_cascade_learns_from_calcifications_moved_turned_and_mirrored_too():
         assert len(found) > 15  # of 72
 
 
-def test_clusters_are_made_by_what_the_last_node_says(tmp_path, fitted):
+def test_clusters_are_made_of_what_more_votes_are_for_than_against(tmp_path, fitted):
     settings_, nodes, _, image, _ = fitted
     reader = folder(
         tmp_path,
@@ -307,7 +323,8 @@ def test_clusters_are_made_by_what_the_last_node_says(tmp_path, fitted):
     through = passed(
         nodes, integral(image, settings_.window), np.argwhere(np.ones(image.shape, bool))
     )
-    assert (sure[~through] == 0).mean() > 0.9999 and (sure[through] > 0).mean() > 0.99
+    assert (sure[~through] == 0).all() and (sure > 0).any()
+    assert sure[through] == pytest.approx(np.maximum(4 * known[through] - 3, 0), abs=1e-6)
     assert sure.min() >= 0 and sure.max() <= 1
     reading = reader.read(mammogram(breast()))
     assert reading.refused is None and reading.score is not None

@@ -146,13 +146,12 @@ def test_statistics_of_published_weights_stay_as_few_images_tell_none():
     batches = norms(still, torch.nn.BatchNorm2d)
     assert batches and not any(m.training for m in batches)
     assert all(m.weight.requires_grad for m in batches)
-    assert all(m.training for m in norms(free, torch.nn.BatchNorm2d))
-    assert still.state_dict().keys() == free.state_dict().keys()
     before = still.backbone.body.bn1.running_mean.clone()
     image = torch.rand(2, 1, 64, 64)
     assert torch.isfinite(still.backbone.body(image)["3"]).all()
     assert torch.equal(still.backbone.body.bn1.running_mean, before)
-    assert not norms(mask_rcnn(SMALL), torch.nn.BatchNorm2d)  # it begins from nothing
+    for begun in (free, mask_rcnn(SMALL), classifier(SMALL)):  # from nothing
+        assert not norms(begun, torch.nn.BatchNorm2d) and norms(begun, torch.nn.GroupNorm)
 
 
 def test_units_that_published_weights_lack_begin_by_adding_nothing():
@@ -336,6 +335,20 @@ def test_windows_lie_in_the_breast_only_and_cover_it():
     assert seen[60:240, :130].all()
 
 
+@given(st.integers(64, 200), st.integers(64, 200), st.sampled_from([0.125, 0.5, 0.75, 1.0]))
+def test_windows_reach_both_ends_and_none_reaches_beyond(rows, cols, stride):
+    config = SMALL.model_copy(update={"read_stride": stride})
+    places = window_places(np.ones((rows, cols), np.float16), config)
+    for axis, side in enumerate((rows, cols)):
+        middles = np.unique(places[:, axis])
+        assert middles[0] == 32 and middles[-1] == side - 32
+        assert np.diff(middles, prepend=32).max() <= 64 * stride
+
+
+def test_an_image_smaller_than_a_window_has_one():
+    assert window_places(np.ones((50, 40), np.float16), SMALL).tolist() == [[32, 32]]
+
+
 def test_what_is_no_breast_is_nothing_and_no_window_lies_there():
     pixels = np.maximum(breast(), 0.06)  # a film's background
     pixels[20:60, 330:390] = 0.9  # a label
@@ -453,6 +466,25 @@ def test_each_network_of_the_dcgan_learns_from_its_own_loss_only():
     for parameter, grad in zip(both.generator.parameters(), wanted, strict=True):
         assert torch.allclose(parameter.grad, grad, atol=1e-6)
     assert both.steps == 1
+
+
+def test_single_images_are_drawn_with_the_statistics_of_the_generator_as_it_is():
+    torch.manual_seed(0)
+    both = Dcgan(32, 8).train()
+    noise = torch.randn(512, 8)
+    with torch.no_grad():
+        # As after training: what was seen before is far off.
+        for module in both.generator.modules():
+            if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+                module.running_mean += 3
+        together = both.generator(noise)
+        off = (both.eval().generator(noise) - together).abs().mean()
+        both.train().settle(torch.Generator().manual_seed(1))
+        assert both.training
+        alone = both.eval().generator(noise)
+    assert (alone - together).abs().mean() < 0.1 * off
+    assert float(alone.mean()) == pytest.approx(float(together.mean()), abs=0.02)
+    assert float(alone.std()) == pytest.approx(float(together.std()), rel=0.05)
 
 
 def test_a_flow_learns_which_class_is_bright():

@@ -52,8 +52,8 @@ __all__ = [
 
 BINS = 8192
 RULE = {
-    "positions": "positions of calcifications, each the best of the nine pixels at its middle, against "
-    "positions of the breast away from any"
+    "positions": "positions of calcifications, each the pixel at its middle, against positions of the "
+    "breast away from any"
 }
 _STEEPEST = 14.0  # logits beyond which scores are alike
 _RARE = np.unique(np.concatenate([FRACTIONS, np.geomspace(1e-6, 1e-3, 31)]))

@@ -1,13 +1,13 @@
-"""Which positions are drawn: in shares of classes, by weight, the hardest negatives of each image."""
+"""Which positions are drawn: in shares of classes, by weight, each image alike."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
 from secondreader.domain import SecondReaderError
-from secondreader.learning.positions import Positions, draw, of_where
+from secondreader.learning.positions import Positions, draw
 
 __all__ = [
     "balanced",
@@ -15,8 +15,6 @@ __all__ = [
     "draw_weighted",
     "each_image_alike",
     "generator",
-    "hardest",
-    "hardest_in_maps",
 ]
 
 
@@ -141,65 +139,3 @@ def each_image_alike(positions: Positions) -> np.ndarray:
     numbers = np.bincount(positions.image, np.diff(positions.ends, prepend=0))
     weights: np.ndarray = 1 / numbers[positions.image]
     return weights
-
-
-def hardest(where: np.ndarray, scores: np.ndarray, most: int) -> tuple[Positions, np.ndarray]:
-    """Return the highest-scoring positions of each image: the negatives that a network likes best.
-
-    Parameters
-    ----------
-    where
-        (n, 3) of (image, row, col).
-    scores
-        (n,); of equal ones the first is taken.
-    most
-        How many of an image.
-
-    Returns
-    -------
-    tuple
-        The positions, image by image, highest first, and their scores (k,).
-
-    Raises
-    ------
-    ValueError
-        If a score is not a number.
-    """
-    if np.isnan(scores).any():
-        raise ValueError("scores: got some that are not a number, expected numbers")
-    order = np.lexsort((-scores, where[:, 0]))
-    image = where[order, 0]
-    rank = np.arange(len(order)) - np.searchsorted(image, image)
-    kept = order[rank < most]
-    return of_where(where[kept]), scores[kept]
-
-
-def hardest_in_maps(
-    maps: Iterable[tuple[int, np.ndarray]], negatives: Positions, most: int
-) -> tuple[Positions, np.ndarray]:
-    """Return the hardest negatives of images whose every pixel was scored, one image at a time.
-
-    Parameters
-    ----------
-    maps
-        (image, (rows, cols) float scores) in any order, for some or all images.
-    negatives
-        Where a negative may lie.
-    most
-        How many of an image.
-
-    Returns
-    -------
-    tuple
-        As `hardest`.
-    """
-    kept, scores = [np.zeros((0, 3), np.int64)], [np.zeros(0)]
-    for image, values in maps:
-        where = negatives.at(np.asarray(negatives.of_image(image), np.int64))
-        own = np.asarray(values)[where[:, 1], where[:, 2]].astype(np.float64)
-        if len(own) > most > 0 and not np.isnan(own).any():
-            least = np.partition(own, len(own) - most)[len(own) - most]
-            where, own = where[own >= least], own[own >= least]
-        kept.append(where)
-        scores.append(own)
-    return hardest(np.concatenate(kept), np.concatenate(scores), most)

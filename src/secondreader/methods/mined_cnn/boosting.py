@@ -22,13 +22,12 @@ from secondreader.methods.mined_cnn.cascade import (
 )
 from secondreader.methods.mined_cnn.config import Config
 from secondreader.methods.mined_cnn.data import Data
-from secondreader.methods.mined_cnn.fitting import Fitted, Pair, fit_cascade, read_by
-from secondreader.methods.mined_cnn.haar import integral, values_at, values_of
+from secondreader.methods.mined_cnn.fitting import Fitted, fit_cascade
+from secondreader.methods.mined_cnn.haar import integral
 from secondreader.methods.mined_cnn.judging import mean_sensitivity, validated
 
 __all__ = ["boosted"]
 
-_KINDS = ("node.", "whole.")
 _ROUNDS = 4  # of drawing from an image, each of twice as many as the one before
 
 
@@ -57,27 +56,21 @@ def boosted(own: Data, held: Data, config: Config, folder: Path, hardware: Hardw
     """
     settings = config.cascade
     file, notes = folder / "nodes.safetensors", folder / "nodes.json"
-    pairs: list[Pair] = []
+    nodes: list[Node] = []
     told: list[dict[str, float]] = []
     if file.is_file():
-        arrays = safetensors.torch.load_file(file)
-        pairs = list(zip(*(cascade_from(arrays, kind) for kind in _KINDS), strict=True))
+        nodes = cascade_from(safetensors.torch.load_file(file), "")
         told = json.loads(notes.read_text(encoding="utf-8"))["nodes"]
-    windows = _windows(own, config)
-
-    def values(where: np.ndarray, features: np.ndarray) -> np.ndarray:
-        out = np.zeros((len(where), len(features)), np.float32)
-        for image in np.unique(where[:, 0]):
-            at = np.flatnonzero(where[:, 0] == image)
-            sums = integral(np.asarray(own.images.pixels(int(image))), settings.window)
-            out[at] = values_at(sums, features, where[at, 1:])
-        return out
+    positives = _positives(own, config)
 
     def negatives(fitted: list[Node], count: int) -> np.ndarray:
         rng = np.random.default_rng((config.seed, len(fitted)))
-        if not fitted:
-            return draw(own.negative, rng, count) if len(own.negative) else np.zeros((0, 3), int)
-        return _let_through(own, fitted, count, config, rng)
+        where = np.zeros((0, 3), np.int64)
+        if fitted:
+            where = _let_through(own, fitted, count, config, rng)
+        elif len(own.negative):
+            where = draw(own.negative, rng, count)
+        return _windows(own, where, settings.window)
 
     with bar("boosting nodes", hardware) as progress:
 
@@ -85,7 +78,7 @@ def boosted(own: Data, held: Data, config: Config, folder: Path, hardware: Hardw
             told[number:] = [
                 {
                     "stumps": len(fitted.node.cuts),
-                    "positives": len(windows) // settings.window,
+                    "positives": len(positives),
                     "positives kept": fitted.kept,
                     "negatives": negatives,
                     "negatives let through": fitted.through,
@@ -93,28 +86,23 @@ def boosted(own: Data, held: Data, config: Config, folder: Path, hardware: Hardw
             ]
             if first_process():
                 write_whole(notes, json.dumps({"nodes": told}, indent=1) + "\n")
-                both = zip(_KINDS, zip(*pairs, strict=True), strict=True)
-                arrays = [cascade_arrays(list(nodes), kind) for kind, nodes in both]
-                write_whole(file, safetensors.torch.save(arrays[0] | arrays[1]))
+                write_whole(file, safetensors.torch.save(cascade_arrays(nodes, "")))
             progress(number + 1, settings.nodes)
 
-        def positives(features: np.ndarray) -> np.ndarray:
-            return values_of(windows, features)
-
-        fit_cascade(positives, negatives, values, settings, config.seed, kept, pairs)
-    found = _judged(pairs, held, config)
+        fit_cascade(positives, negatives, settings, config.seed, kept, nodes)
+    found = _judged(nodes, held, config)
     count = int(np.argmax(found)) + 1
     if first_process():
         chosen = {"nodes": told, "mean sensitivity by so many": found, "read by": count}
         write_whole(notes, json.dumps(chosen, indent=1) + "\n")
-    return read_by(pairs, count)
+    return nodes[:count]
 
 
-def _judged(pairs: list[Pair], held: Data, config: Config) -> list[float]:
+def _judged(nodes: list[Node], held: Data, config: Config) -> list[float]:
     """Return the mean sensitivity on validation positions by the first node, the first two, and so on."""
-    cascades = [read_by(pairs, count + 1) for count in range(len(pairs))]
+    counts = range(1, len(nodes) + 1)
     both = validated(held, config)
-    found = [np.zeros((len(cascades), len(where)), np.float32) for where in both]
+    found = [np.zeros((len(counts), len(where)), np.float32) for where in both]
     for image in range(len(held.images)):
         prepared = np.asarray(held.images.pixels(image))
         asked = np.zeros(prepared.shape, bool)
@@ -122,15 +110,21 @@ def _judged(pairs: list[Pair], held: Data, config: Config) -> list[float]:
         places = [tuple(where[at, 1:].T) for where, at in zip(both, own, strict=True)]
         for place in places:
             asked[place] = True
-        for number, nodes in enumerate(cascades):
-            known = scores(nodes, prepared, config.cascade.window, asked)
+        for number, count in enumerate(counts):
+            known = scores(nodes[:count], prepared, config.cascade.window, asked)
             for known_at, at, place in zip(found, own, places, strict=True):
                 known_at[number, at] = known[place]
     return [mean_sensitivity(*of) for of in zip(*found, strict=True)]
 
 
-def _windows(own: Data, config: Config) -> np.ndarray:
-    """Return the windows of all calcifications, one under another, (n * window, window) float32.
+def _windows(own: Data, where: np.ndarray, wide: int) -> np.ndarray:
+    """Return the windows round positions (n, 3), (n, wide, wide) float16, as images are prepared."""
+    cut: np.ndarray = cut_out(own.images, where, wide).numpy()[:, 0].astype(np.float16)
+    return cut
+
+
+def _positives(own: Data, config: Config) -> np.ndarray:
+    """Return the windows of all calcifications, (n, window, window) float16.
 
     Each as it is, and some copies of it moved by up to a pixel, turned and mirrored: the networks learn
     from as much.
@@ -140,12 +134,12 @@ def _windows(own: Data, config: Config) -> np.ndarray:
     where = np.repeat(own.positive.at(np.arange(len(own.positive))), copies, axis=0)
     copy = np.arange(len(where)) % copies > 0
     where[copy, 1:] += rng.integers(-1, 2, (int(copy.sum()), 2))
-    cut = cut_out(own.images, where, wide).numpy()[:, 0]
+    cut = _windows(own, where, wide)
     turns, mirrored = rng.integers(0, 4, len(cut)), rng.random(len(cut)) < 0.5
     for number in np.flatnonzero(copy).tolist():
         turned = np.rot90(cut[number], int(turns[number]))
         cut[number] = (turned[:, ::-1] if mirrored[number] else turned).copy()
-    return cut.reshape(-1, wide)
+    return cut
 
 
 def _let_through(

@@ -76,8 +76,9 @@ def scores(
 ) -> np.ndarray:
     """Return the cascade's score of every pixel, or of those asked for, (rows, cols) float32 in [0, 1].
 
-    A position that the k-th of n nodes throws away lies between (k - 1) / n and k / n, by how far its
-    votes go towards passing; what passes all lies in the last of n + 1 such steps.
+    Votes are halves of logarithms of odds, so that those of all nodes that looked at a position are
+    added up: S of at most M. One that the k-th of n nodes throws away lies in the k-th n-th of the lower
+    half of the scale, one that passes all in the upper half, each by its share (S + M) / 2M.
     """
     rows, cols = prepared.shape
     sums = integral(prepared, window)
@@ -88,6 +89,8 @@ def scores(
         inside = asked[top : top + _STRIP]
         if inside.any():
             part = sums[top : top + len(inside) + window]
+            # Counted from the strip's own corner sums are small enough for half of the bytes.
+            part = (part - part[:1] - part[:, :1] + part[0, 0]).astype(np.float32)
             out[top : top + _STRIP] = _strip(nodes, inside, part)
     return out
 
@@ -97,26 +100,27 @@ def _strip(nodes: Sequence[Node], inside: np.ndarray, sums: np.ndarray) -> np.nd
     shape = (inside.shape[0], inside.shape[1])
     out = np.zeros(shape, np.float32)
     at = np.argwhere(inside)
-    steps = len(nodes) + 1
+    total, most = np.zeros(len(at), np.float32), 0.0
     for number, node in enumerate(nodes):
-        if number == 0 and len(at) > _MOST_GATHERED * inside.size:
+        if len(at) > _MOST_GATHERED * inside.size:
             # Everywhere at once: shifting an integral image is cheaper than gathering from it.
             votes = np.zeros(shape, np.float32)
             for feature, cut, vote in zip(node.features, node.cuts, node.votes, strict=True):
-                votes += np.where(values_everywhere(sums, feature, shape) > cut, vote, -vote)
+                votes += (values_everywhere(sums, feature, shape) > cut) * (2 * vote)
+            votes -= node.votes.sum()
             found = votes[at[:, 0], at[:, 1]]
         else:
             found = node.sums(values_at(sums, node.features, at))
-        most = float(np.abs(node.votes).sum()) or 1.0
+        total += found
+        most += float(np.abs(node.votes).sum())
+        share = np.clip((total + most) / max(2 * most, 1e-6), 0, 1)
         through = found >= node.least
-        towards = (found[~through] + most) / max(node.least + most, 1e-6)
         thrown = at[~through]
-        out[thrown[:, 0], thrown[:, 1]] = (number + np.clip(towards, 0, 0.999)) / steps
-        at, found = at[through], found[through]
-        if number == len(nodes) - 1:
-            beyond = (found - node.least) / max(most - node.least, 1e-6)
-            out[at[:, 0], at[:, 1]] = (number + 1 + beyond) / steps
-    return np.clip(out, 0, 1)
+        # Never quite the next node's step, nor the half of what passes.
+        out[thrown[:, 0], thrown[:, 1]] = (number + 0.999 * share[~through]) / (2 * len(nodes))
+        at, total, share = at[through], total[through], share[through]
+    out[at[:, 0], at[:, 1]] = 0.5 + share / 2
+    return out
 
 
 def cascade_arrays(nodes: list[Node], prefix: str) -> dict[str, Tensor]:

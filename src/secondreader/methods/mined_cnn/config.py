@@ -34,9 +34,9 @@ class CascadeSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     window: int = Field(default=12, ge=6, le=24)  # ours: 1.2 mm
-    features: int = Field(default=300, gt=0)  # ours: drawn from the window's for each node
-    nodes: int = Field(default=8, gt=0)  # ours: at most; validation says how many are read
-    stumps: int = Field(default=40, gt=0)  # ours: of a node at most
+    features: int = Field(default=1000, gt=0)  # ours: drawn from the window's for each node
+    nodes: int = Field(default=10, gt=0)  # ours: at most; validation says how many are read
+    stumps: int = Field(default=300, gt=0)  # ours: of a node at most
     kept: float = Field(default=0.99, gt=0, le=1)  # of positives in each node, as the issue says
     thrown: float = Field(default=0.5, gt=0, lt=1)  # of negatives in each node, likewise
     negatives: int = Field(default=200_000, gt=0)  # ours: of a node

@@ -17,48 +17,42 @@ import numpy as np
 from secondreader.domain import SecondReaderError
 from secondreader.methods.mined_cnn.cascade import Node
 from secondreader.methods.mined_cnn.config import CascadeSettings
-from secondreader.methods.mined_cnn.haar import drawn_features
+from secondreader.methods.mined_cnn.haar import drawn_features, values_of
 
-__all__ = ["Fitted", "Pair", "fit_cascade", "fit_node", "read_by"]
-
-Pair = tuple[Node, Node]
-"""A node, and the same with all its stumps."""
+__all__ = ["Fitted", "fit_cascade", "fit_node"]
 
 _BINS = 128
-_MANY = 100_000  # positions of a class that its quantiles are taken of
+_MANY = 20_000  # positions of a class that its quantiles are taken of
+_CHUNK = 16_384  # positions whose values are held at once
 _FEWEST = 200  # negatives without which no further node is trained
 
 
 class Fitted(NamedTuple):
-    """A node, and what it would be as the last of a cascade.
+    """A node, and what it does with what it was fitted to.
 
     Parameters
     ----------
     node
         As many stumps as it takes to throw away enough negatives, or all.
-    whole
-        All stumps: what passes every node is ranked by the last one's votes, and the few of a node that
-        stopped early tell hardly any scores apart.
     kept, through
-        The share of positives that the node keeps, of negatives that it lets through, of those that it
-        was fitted to. One that needed all its stumps may let through more than it should.
+        The share of positives that the node keeps, of negatives that it lets through. One that needed
+        all its stumps may let through more than it should.
     """
 
     node: Node
-    whole: Node
     kept: float
     through: float
 
 
 def fit_node(
-    values: np.ndarray, truth: np.ndarray, features: np.ndarray, settings: CascadeSettings
+    windows: np.ndarray, truth: np.ndarray, features: np.ndarray, settings: CascadeSettings
 ) -> Fitted:
-    """Boost stumps, until the node throws away enough negatives and keeps nearly all positives, and on.
+    """Boost stumps, until the node throws away enough negatives and keeps nearly all positives.
 
     Parameters
     ----------
-    values
-        (n, f) float32, values of the features; of a million positions they are most of the memory.
+    windows
+        (n, w, w), what features are taken of.
     truth
         (n,) bool: which are positives.
     features
@@ -66,16 +60,12 @@ def fit_node(
     settings
         How many stumps, what to keep and to throw, which loss.
     """
-    edges = _edges(values, truth)
-    # A value lies above the k-th edge if more than k edges lie below it: bins say all there is to say.
-    binned = np.stack(
-        [np.searchsorted(edges[k], values[:, k], side="left") for k in range(len(features))]
-    ).astype(np.uint8)
-    sums = np.zeros(len(values), np.float32)
+    binned, edges = _binned(windows, truth, features)
+    sums = np.zeros(len(windows), np.float32)
     chosen: list[int] = []
     cuts: list[float] = []
     votes: list[float] = []
-    least, fitted = -np.inf, None
+    least, through = -np.inf, 1.0
     for _ in range(settings.stumps):
         weight = np.exp(np.where(truth, -sums, sums).astype(np.float64))
         if settings.loss == "ranking":
@@ -94,20 +84,32 @@ def fit_node(
         ranked = np.sort(sums[truth])
         least = float(ranked[int((1 - settings.kept) * len(ranked))])
         through = float((sums[~truth] >= least).mean())
-        if fitted is None and through <= 1 - settings.thrown:
-            kept = float((sums[truth] >= least).mean())
-            fitted = _node(features[chosen], cuts, votes, least), kept, through
-    whole = _node(features[chosen], cuts, votes, least)
-    if fitted is None:
-        fitted = whole, float((sums[truth] >= least).mean()), float((sums[~truth] >= least).mean())
-    return Fitted(fitted[0], whole, *fitted[1:])
+        if through <= 1 - settings.thrown:
+            break
+    node = Node(features[chosen], np.array(cuts, np.float32), np.array(votes, np.float32), least)
+    return Fitted(node, float((sums[truth] >= least).mean()), through)
 
 
-def _node(features: np.ndarray, cuts: list[float], votes: list[float], least: float) -> Node:
-    return Node(features, np.array(cuts, np.float32), np.array(votes, np.float32), least)
+def _binned(
+    windows: np.ndarray, truth: np.ndarray, features: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the bin of each feature of each window, (f, n) uint8, and the bins' edges (f, bins - 1).
+
+    A value lies above the k-th edge if more than k edges lie below it: bins say all there is to say,
+    and of a million windows a thousand values each would take gigabytes.
+    """
+    edges = _edges(windows, truth, features)
+    binned = np.zeros((len(features), len(windows)), np.uint8)
+    for low in range(0, len(windows), _CHUNK):
+        values = values_of(windows[low : low + _CHUNK], features)
+        for number, own in enumerate(edges):
+            binned[number, low : low + _CHUNK] = np.searchsorted(
+                own, values[:, number], side="left"
+            )
+    return binned, edges
 
 
-def _edges(values: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def _edges(windows: np.ndarray, truth: np.ndarray, features: np.ndarray) -> np.ndarray:
     """Return where each feature may be cut, (f, bins - 1) float32: half by quantiles of either class.
 
     Quantiles of all would be those of the negatives, and none would lie where positives do.
@@ -115,7 +117,7 @@ def _edges(values: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
     def quantiles(own: np.ndarray, at: np.ndarray) -> np.ndarray:
         rows = np.flatnonzero(own)
-        some = values[rows[:: max(len(rows) // _MANY, 1)]]
+        some = values_of(windows[rows[:: max(len(rows) // _MANY, 1)]], features)
         found: np.ndarray = np.quantile(some, at, axis=0).astype(np.float32)
         return found
 
@@ -124,7 +126,7 @@ def _edges(values: np.ndarray, truth: np.ndarray) -> np.ndarray:
     ours = np.nextafter(quantiles(truth, np.linspace(0, 1, half)), np.float32(-np.inf))
     theirs = quantiles(~truth, np.linspace(0, 1, half + 1)[1:-1])
     edges: np.ndarray = np.sort(np.concatenate([ours, theirs]), axis=0).T
-    return edges
+    return np.ascontiguousarray(edges)
 
 
 def _stump(binned: np.ndarray, signed: np.ndarray) -> tuple[int, int, float]:
@@ -148,61 +150,59 @@ def _stump(binned: np.ndarray, signed: np.ndarray) -> tuple[int, int, float]:
 
 
 def fit_cascade(
-    positives: Callable[[np.ndarray], np.ndarray],
+    positives: np.ndarray,
     negatives: Callable[[list[Node], int], np.ndarray],
-    values: Callable[[np.ndarray, np.ndarray], np.ndarray],
     settings: CascadeSettings,
     seed: int,
     on_node: Callable[[int, Fitted, int], None] = lambda number, fitted, negatives: None,
-    pairs: list[Pair] | None = None,
-) -> list[Pair]:
+    nodes: list[Node] | None = None,
+) -> list[Node]:
     """Fit node after node.
+
+    A node that cannot throw enough away with all its stumps is the last: those after it would learn
+    from what it learnt from.
 
     Parameters
     ----------
     positives
-        Gives values (p, f) float32 of features (f, 2, 5) at calcifications.
+        (p, w, w) windows of calcifications.
     negatives
-        Gives positions (n, k) that the nodes so far let through: (nodes, how many at most).
-    values
-        Gives values (n, f) float32 of features at positions (n, k).
+        Gives windows (n, w, w) of positions that the nodes so far let through: (nodes, how many at
+        most).
     settings, seed
         How, and from where.
     on_node
         Called with each node's number, what was fitted, and how many negatives it was fitted to.
-    pairs
+    nodes
         Those that are fitted already; new ones are put to them before `on_node` is called.
 
     Returns
     -------
-    list of (Node, Node)
-        Each node, and the same as the last of a cascade (`read_by`): as many as the settings say, or
-        fewer where next to nothing is let through.
+    list of Node
+        As many as the settings say, or fewer where next to nothing is let through or too little is
+        thrown away.
 
     Raises
     ------
     SecondReaderError
         If there is no positive or no negative.
     """
-    pairs = [] if pairs is None else pairs
-    for number in range(len(pairs), settings.nodes):
+    nodes = [] if nodes is None else nodes
+    for number in range(len(nodes), settings.nodes):
+        if nodes and len(nodes[-1].cuts) >= settings.stumps:
+            break
         rng = np.random.default_rng((seed, number))
         features = drawn_features(settings.window, settings.features, rng)
-        own, other = positives(features), negatives([n for n, _ in pairs], settings.negatives)
-        if not len(own) or (not len(other) and not pairs):
+        other = negatives(list(nodes), settings.negatives)
+        if not len(positives) or (not len(other) and not nodes):
             raise SecondReaderError(
-                f"cascade: got {len(own)} positions of calcifications and {len(other)} of other "
+                f"cascade: got {len(positives)} positions of calcifications and {len(other)} of other "
                 "tissue, expected some of both"
             )
-        if len(other) < _FEWEST and pairs:
+        if len(other) < _FEWEST and nodes:
             break  # the nodes so far let nothing through: there is nothing to learn from
-        every = np.concatenate([own, values(other, features)])
-        fitted = fit_node(every, np.arange(len(every)) < len(own), features, settings)
-        pairs.append((fitted.node, fitted.whole))
+        every = np.concatenate([positives, other])
+        fitted = fit_node(every, np.arange(len(every)) < len(positives), features, settings)
+        nodes.append(fitted.node)
         on_node(number, fitted, len(other))
-    return pairs
-
-
-def read_by(pairs: list[Pair], count: int) -> list[Node]:
-    """Return the cascade of the first so many nodes."""
-    return [*(node for node, _ in pairs[: count - 1]), pairs[count - 1][1]]
+    return nodes

@@ -13,6 +13,7 @@ import numpy as np
 __all__ = ["drawn_features", "integral", "values_at", "values_everywhere", "values_of"]
 
 _AT_ONCE = 32_768  # positions whose sums a processor's cache holds
+_WINDOWS = 4096  # one under another, in one integral image
 
 
 def drawn_features(window: int, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -74,16 +75,16 @@ def integral(prepared: np.ndarray, window: int) -> np.ndarray:
 def values_everywhere(sums: np.ndarray, feature: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Return a feature (2, 5) at every pixel, (rows, cols) float32."""
     rows, cols = shape
-    total = np.zeros(shape, np.float64)
+    total = np.zeros(shape, sums.dtype)
+    part = np.empty_like(total)
     for row, col, high, wide, weight in feature.tolist():
         r, c, r1, c1 = int(row), int(col), int(row + high), int(col + wide)
-        total += weight * (
-            sums[r1 : r1 + rows, c1 : c1 + cols]
-            - sums[r : r + rows, c1 : c1 + cols]
-            - sums[r1 : r1 + rows, c : c + cols]
-            + sums[r : r + rows, c : c + cols]
-        )
-    return total.astype(np.float32)
+        np.subtract(sums[r1 : r1 + rows, c1 : c1 + cols], sums[r : r + rows, c1 : c1 + cols], part)
+        part -= sums[r1 : r1 + rows, c : c + cols]
+        part += sums[r : r + rows, c : c + cols]
+        part *= weight
+        total += part
+    return total.astype(np.float32, copy=False)
 
 
 def values_at(sums: np.ndarray, features: np.ndarray, positions: np.ndarray) -> np.ndarray:
@@ -108,8 +109,12 @@ def values_at(sums: np.ndarray, features: np.ndarray, positions: np.ndarray) -> 
 
 
 def values_of(windows: np.ndarray, features: np.ndarray) -> np.ndarray:
-    """Return features (k, 2, 5) of windows one under another, (n * window, window), (n, k) float32."""
-    wide = windows.shape[1]
-    middles = np.arange(wide // 2, len(windows), wide)
-    at = np.column_stack([middles, np.full_like(middles, wide // 2)])
-    return values_at(integral(windows, wide), features, at)
+    """Return features (k, 2, 5) of windows (n, w, w), (n, k) float32."""
+    wide = windows.shape[-1]
+    out = np.zeros((len(windows), len(features)), np.float32)
+    for low in range(0, len(windows), _WINDOWS):
+        some = windows[low : low + _WINDOWS].reshape(-1, wide)
+        middles = np.arange(wide // 2, len(some), wide)
+        at = np.column_stack([middles, np.full_like(middles, wide // 2)])
+        out[low : low + _WINDOWS] = values_at(integral(some, wide), features, at)
+    return out

@@ -94,21 +94,20 @@ class MinedCnn:
         -------
         tuple
             The records that it reads, and a function of the number of each to the scores of its
-            calcifications, the best of the nine pixels at the middle of each, and of its other
-            positions a millimetre or more from one (`Config.away_mm`), both (n,) float32.
+            calcifications, of the middle of each, and of its other positions a millimetre or more from
+            one (`Config.away_mm`), both (n,) float32. One pixel of either: the best of several would
+            be higher of noise too.
         """
         own = data(images, self.config, negatives=self.config.tested)
 
         def scored(index: int) -> tuple[np.ndarray, np.ndarray]:
             prepared = np.asarray(own.images.pixels(index))
             other = wanted(own, index)
-            near = np.zeros_like(other)
-            for row, col in own.centres[index]:
-                near[max(row - 1, 0) : row + 2, max(col - 1, 0) : col + 2] = True
-            known = self.known(prepared, (other | near) & (prepared != 0))
-            best = [known[max(r - 1, 0) : r + 2, max(c - 1, 0) : c + 2].max()
-                    for r, c in own.centres[index]]  # fmt: skip
-            return np.array(best, np.float32), known[other]
+            rows, cols = own.centres[index].T
+            asked = other.copy()
+            asked[rows, cols] = True
+            known = self.known(prepared, asked & (prepared != 0))
+            return known[rows, cols], known[other]
 
         return own.images.records, scored
 
@@ -116,15 +115,16 @@ class MinedCnn:
         """Return what of scores (n,) clusters are made by, (n,) in [0, 1]: that of noise is next to 0.
 
         Members of a cluster score half of what its surest ones do, which says nothing where noise has
-        half of the scale: of two networks it is what the second says, of a cascade what the last node
-        says.
+        half of the scale: of networks it is the logistic of the whole logit, of the second where there
+        are two, of a cascade the share of votes for above those against.
         """
+        if self.nodes is not None or self.second is not None:
+            scores = np.maximum(2 * scores - 1, 0)  # what is ruled out has the lower half
         if self.nodes is not None:
-            steps = len(self.nodes) + 1
-            scores = scores * steps - len(self.nodes)
-        elif self.second is not None:
-            scores = 2 * scores - 1
-        sure: np.ndarray = np.maximum(scores, 0)
+            votes: np.ndarray = np.maximum(2 * scores - 1, 0)
+            return votes
+        odds = np.square(scores, dtype=np.float64)
+        sure: np.ndarray = odds / (odds + np.square(1.0 - scores, dtype=np.float64))
         return sure
 
     def known(self, prepared: np.ndarray, asked: np.ndarray | None = None) -> np.ndarray:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from secondreader.detections import peaks
 from secondreader.domain import ImageSet, SecondReaderError
 from secondreader.learning.cost import Cost, step_cost
 from secondreader.learning.fit import Batch, FitSettings, fit
@@ -22,7 +23,6 @@ from secondreader.learning.model_folder import save_model
 from secondreader.learning.positions import Positions, of_where
 from secondreader.learning.ranking import auc_of
 from secondreader.learning.run_folder import write_whole
-from secondreader.learning.sampling import hardest_in_maps
 from secondreader.learning.watching import bar
 from secondreader.methods.mined_cnn.boosting import boosted
 from secondreader.methods.mined_cnn.cascade import cascade_arrays
@@ -162,8 +162,8 @@ def _mined(
 ) -> np.ndarray:
     """Return negatives (n, 3) of each training image, or of some, kept image by image.
 
-    Half are those that are scored highest, half are drawn evenly from all that the first network lets
-    through: the second must judge those too.
+    Half are the highest peaks, half are drawn evenly from all that the first network lets through: the
+    second must judge those too.
     """
     reading, after = (
         None if network is None else quick(network).to(device(hardware))
@@ -182,13 +182,21 @@ def _mined(
             known = where_wanted(reading, pixels, asked)
         else:
             known = in_turn(reading, after, pixels, asked, least)
-        found, _ = hardest_in_maps([(index, known)], own.negative, config.mined // 2)
-        highest = found.at(np.arange(len(found)))
-        known[highest[:, 1], highest[:, 2]] = -1
-        passed = np.argwhere(asked & (known >= (least if after is None else _PASSED)))
+        enough = least if after is None else _PASSED
+        # Peaks: the pixels of a few bright specks would be all that there is of the highest.
+        highest, _ = peaks(
+            known,
+            threshold=enough,
+            min_distance=config.apart_mm / config.spacing_mm,
+            mask=asked,
+            most=config.mined // 2,
+        )
+        spots = np.rint(highest).astype(np.int64)
+        known[spots[:, 0], spots[:, 1]] = -1
+        passed = np.argwhere(asked & (known >= enough))
         rng = np.random.default_rng((config.seed, index))
-        drawn = passed[rng.permutation(len(passed))[: config.mined - config.mined // 2]]
-        return np.concatenate([highest, np.insert(drawn, 0, index, axis=1)])
+        drawn = passed[rng.permutation(len(passed))[: config.mined - len(spots)]]
+        return np.insert(np.concatenate([spots, drawn]), 0, index, axis=1)
 
     with bar("mining hard negatives", hardware) as progress:
         rows = kept_arrays(folder, len(chosen), hard, progress)
@@ -203,7 +211,7 @@ def _threshold(network: nn.Sequential, held: Data, config: Config, run_dir: Path
     """
     reading = quick(network)
     positive, negative = validated(held, config)
-    own = _at(reading, held, positive, near=True)
+    own = _at(reading, held, positive)
     least = config.threshold
     if least is None:
         least = float(np.quantile(own, 1 - config.pruned)) if len(own) else 0.5
@@ -219,16 +227,12 @@ def _threshold(network: nn.Sequential, held: Data, config: Config, run_dir: Path
     return least
 
 
-def _at(network: nn.Sequential, held: Data, where: np.ndarray, near: bool = False) -> np.ndarray:
-    """Return scores at positions (n, 3); with ``near`` the best of each one's neighbours too."""
-    steps = [(r, c) for r in (-1, 0, 1) for c in (-1, 0, 1)] if near else [(0, 0)]
+def _at(network: nn.Sequential, held: Data, where: np.ndarray) -> np.ndarray:
+    """Return scores at positions (n, 3)."""
     found = np.zeros(len(where), np.float32)
     for image in np.unique(where[:, 0]):
         own = np.flatnonzero(where[:, 0] == image)
-        pixels = np.asarray(held.images.pixels(int(image)))
-        for step in steps:
-            at = np.clip(where[own, 1:] + step, 0, np.array(pixels.shape) - 1)
-            found[own] = np.maximum(found[own], somewhere(network, pixels, at))
+        found[own] = somewhere(network, np.asarray(held.images.pixels(int(image))), where[own, 1:])
     return found
 
 

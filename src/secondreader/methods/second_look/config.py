@@ -100,7 +100,7 @@ class Config(BaseModel):
         learning_rate=1e-3, weight_decay=1e-4, schedule="cosine", steps=23438, batch=64,
         validate_every=938, clip=5.0,
     )  # fmt: skip
-    validation_patches: int = Field(default=640, gt=4)  # ours
+    validation_patches: int = Field(default=2048, gt=4)  # ours
 
     def sized(self) -> Config:
         """Return it with the size of what it is trained on as its `size`; windows show as much."""

@@ -12,11 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
+from torch.optim.swa_utils import update_bn
 
 __all__ = ["NOISE", "Dcgan", "dcgan_loss", "discriminator", "generator"]
 
 NOISE = 4000  # what 32,776,192 parameters of a layer to 8,192 say
 _LEAK = 0.2  # ours: the paper prints no slope
+_BATCH, _BATCHES = (
+    64,
+    50,
+)  # that statistics are taken of: as many images as training's, some thousands
 
 
 def generator(side: int = 256, noise: int = NOISE) -> nn.Sequential:
@@ -76,6 +81,18 @@ class Dcgan(nn.Module):
         drawn = torch.randn(count, self.noise, generator=where, device=where.device)
         images: Tensor = self.generator(drawn)
         return images
+
+    def settle(self, where: torch.Generator) -> None:
+        """Take the statistics that single images are drawn with from what the generator makes now.
+
+        Those kept while it was trained are of generators before it, whose images were others.
+        """
+        noise = (
+            torch.randn(_BATCH, self.noise, generator=where, device=where.device)
+            for _ in range(_BATCHES)
+        )
+        with torch.no_grad():
+            update_bn(noise, self.generator)
 
 
 def dcgan_loss(network: nn.Module, image: Tensor) -> Tensor:

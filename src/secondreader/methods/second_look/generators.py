@@ -78,7 +78,15 @@ def trained(
             hardware=hardware,
             pictures=partial(_picture, name=name, config=config),
         )
+        _settle(network, config)
     return networks
+
+
+def _settle(network: nn.Module, config: Config) -> None:
+    """Take the statistics anew that a DCGAN draws with; a flow keeps none."""
+    if isinstance(network, Dcgan):
+        at = next(network.parameters()).device
+        network.settle(torch.Generator(at).manual_seed(config.seed))
 
 
 def take(networks: nn.ModuleDict, run: Path) -> None:
@@ -130,6 +138,7 @@ def _flow_figures(network: nn.Module, fixed: list[Batch]) -> Mapping[str, float]
 
 def _picture(network: nn.Module, name: str, config: Config) -> np.ndarray:
     """Return a picture of drawn patches, a row a class where there are several."""
+    _settle(network, config)  # training itself never looks at them
     kinds = np.repeat(GENERATED, _SHOWN) if name == "all" else np.repeat(int(name), _SHOWN**2)
     shown = _draw(network, kinds, 0, config)
     rows = shown.reshape(-1, _SHOWN, *shown.shape[1:])

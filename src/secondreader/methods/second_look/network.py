@@ -30,7 +30,9 @@ __all__ = ["CLASSES", "classifier", "mask_rcnn"]
 
 CLASSES = ("nothing", "malignant", "benign", "benign without callback")
 _NARROW = 64  # channels of the small network's pyramid and heads
-_GROUPS = 8  # of its normalisations
+# Group normalisation: a batch of few images has no statistics (Wu and He, ECCV 2018), and one of real
+# and generated patches has those of neither.
+_SMALL_NORM = partial(nn.GroupNorm, 8)
 _OVERLAP = 0.3  # of two regions of a label, of which one is kept
 _EVERY = 10**6  # regions, more than there can be
 
@@ -100,11 +102,14 @@ def mask_rcnn(config: Config) -> MaskRCNN:
 
 
 def _large(config: Config, common: dict[str, object]) -> MaskRCNN:
-    """Return a detector upon a ResNet of torchvision; with weights to begin from, statistics stay."""
+    """Return a detector upon a ResNet of torchvision; with weights to begin from, statistics stay.
+
+    From nothing it has group normalisation: batches of two images have none to keep.
+    """
     backbone = resnet_fpn_backbone(
         backbone_name=config.backbone,
         weights=None,
-        norm_layer=nn.BatchNorm2d if config.init == "none" else _StillNorm,
+        norm_layer=partial(nn.GroupNorm, 32) if config.init == "none" else _StillNorm,
         trainable_layers=5,
     )
     backbone.body.conv1 = nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
@@ -118,12 +123,9 @@ def _large(config: Config, common: dict[str, object]) -> MaskRCNN:
 
 
 def _small(common: dict[str, object]) -> MaskRCNN:
-    """Return a detector of about four million parameters, for processors, to be trained from nothing.
-
-    Group normalisation, as a batch of few images has no statistics (Wu and He, ECCV 2018).
-    """
+    """Return a detector of about four million parameters, for processors, to be trained from nothing."""
     layers = {str(stage): str(stage - 1) for stage in range(1, 5)}
-    body = small_resnet(partial(nn.GroupNorm, _GROUPS))
+    body = small_resnet(_SMALL_NORM)
     backbone = BackboneWithFPN(body, layers, list(SMALL_DEPTHS), _NARROW)
     narrow = {
         "box_head": TwoMLPHead(_NARROW * 7 * 7, 2 * _NARROW),
@@ -138,7 +140,7 @@ def classifier(config: Config) -> nn.Module:
     """Return the network of windows and shrunk images: (n, 1, h, w) to logits (n, 4)."""
     if config.backbone == "small":
         return nn.Sequential(
-            small_resnet(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+            small_resnet(_SMALL_NORM), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
             nn.Linear(SMALL_DEPTHS[-1], len(CLASSES)),
         )  # fmt: skip
     made = resnet101 if config.backbone == "resnet101" else resnet50

@@ -175,11 +175,18 @@ def _drawn_from(label: np.ndarray, patches: int | None, config: Config) -> dict[
 
 
 def window_places(prepared: np.ndarray, config: Config, *, reading: bool = True) -> np.ndarray:
-    """Return the middles (n, 2) of windows at the stride, three tenths of each or more being breast."""
+    """Return the middles (n, 2) of windows at the stride, three tenths of each or more being breast.
+
+    The last of a row or column ends where the image does: windows that reach beyond would show an edge
+    that the breast has not, and the more of it the wider the stride, so that reading would see what
+    training hardly did.
+    """
     half, step = config.window // 2, config.step(reading=reading)
     sums = np.pad((prepared > 0).astype(np.int64), ((1, 0), (1, 0))).cumsum(0).cumsum(1)
-    rows = np.arange(half, max(prepared.shape[0] - half, half) + step, step)
-    cols = np.arange(half, max(prepared.shape[1] - half, half) + step, step)
+    rows, cols = (
+        np.unique(np.append(np.arange(half, last, step), last))
+        for last in (max(side - half, half) for side in prepared.shape)
+    )
     r, c = (axis.ravel() for axis in np.meshgrid(rows, cols, indexing="ij"))
     r0, r1 = np.clip([r - half, r + half], 0, prepared.shape[0])
     c0, c1 = np.clip([c - half, c + half], 0, prepared.shape[1])

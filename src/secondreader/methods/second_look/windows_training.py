@@ -189,7 +189,7 @@ def _classified(
         batches,
         figures,
         settings,
-        figure="balanced_accuracy" if config.trains == "check" else "auc",
+        figure="auc" if config.trains == "shrunk" else "balanced_accuracy",
         run_dir=run_dir,
         stage=config.trains,
         seed=config.seed,
