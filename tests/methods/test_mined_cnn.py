@@ -199,26 +199,33 @@ def test_a_second_network_is_judged_as_it_reads_after_the_first_and_looks_nowher
     assert judged != training._figures(second, own, config, None)
 
 
+@pytest.mark.parametrize("apart", [0.0, 0.4])
 @pytest.mark.parametrize("again", [False, True])
-def test_half_of_what_is_mined_is_hardest_and_half_any_that_the_first_lets_through(tmp_path, again):
+def test_half_of_what_is_mined_is_hardest_and_half_any_that_the_first_lets_through(
+    tmp_path, again, apart
+):
     first, second, own, reader, alone, read = both()
     known = read if again else alone
+    config = reader.config.model_copy(update={"mined_apart_mm": apart})
     found = training._mined(
-        first, second if again else None, own, reader.config, tmp_path, Hardware(progress=False)
+        first, second if again else None, own, config, tmp_path, Hardware(progress=False)
     )
     assert len(np.unique(found, axis=0)) == 60
     for index in range(2):
         at = found[found[:, 0] == index]
         assert wanted(own, index)[at[:, 1], at[:, 2]].all()
-        assert (alone[index][at[:, 1], at[:, 2]] >= reader.config.threshold - 1e-4).all()
-        # The first half are peaks further apart than two detections may be, and none is higher.
-        spots, others = at[:15, 1:], at[15:, 1:]
-        apart = np.hypot(*(spots[:, None] - spots[None]).transpose(2, 0, 1))
-        assert apart[~np.eye(15, dtype=bool)].min() >= 3
-        scored = known[index][tuple(spots.T)]
+        assert (alone[index][at[:, 1], at[:, 2]] >= config.threshold - 1e-4).all()
+        hardest, others = at[:15, 1:], at[15:, 1:]
+        scored = known[index][tuple(hardest.T)]
         assert (np.diff(scored) <= 1e-4).all()
         high = np.argwhere(wanted(own, index) & (known[index] > scored[-1] + 1e-3))
-        assert np.hypot(*(high[:, None] - spots[None]).transpose(2, 0, 1)).min(axis=1).max() < 12
+        nearest = np.hypot(*(high[:, None] - hardest[None]).transpose(2, 0, 1)).min(axis=1)
+        if apart:  # what is higher than the lowest of them lies next to one
+            between = np.hypot(*(hardest[:, None] - hardest[None]).transpose(2, 0, 1))
+            assert between[~np.eye(15, dtype=bool)].min() >= 3
+            assert nearest.max() < 12
+        else:
+            assert nearest.max(initial=0) == 0
         # The other half are any: hardly one is as high.
         assert (known[index][tuple(others.T)] < scored[-1]).mean() > 0.7
 

@@ -76,15 +76,15 @@ class Config(BaseModel):
     tested: int | None = Field(default=None, gt=0)
     # Of an image: half are the hardest, half are drawn from all that the first network lets through.
     mined: int = Field(default=2000, gt=1)
+    mined_apart_mm: float = Field(default=0.0, ge=0)  # of the hardest ones; 0: any pixels
     mined_images: int = Field(default=2000, gt=0)  # that are mined, at most
     rounds: int = Field(default=1, gt=0)  # the abstract has two networks: one round of mining
     # What the second network learns from: else it cannot be told what mining does from what more
     # training does.
     second_learns: Literal["mined", "random"] = "mined"
     positive_share: float = Field(default=0.5, gt=0, lt=1)
-    pruned: float = Field(
-        default=0.99, gt=0, lt=1
-    )  # of positives the first network must let through
+    # Of positives the first network must let through; of 0.99 and 0.95 chosen on validation images.
+    pruned: float = Field(default=0.95, gt=0, lt=1)
     threshold: float | None = None  # of the first network; None: chosen on validation images
     apart_mm: float = Field(default=0.4, gt=0)  # detections closer are one
     least: float = Field(default=0.125, ge=0, lt=1)  # scores below are not kept

@@ -183,17 +183,21 @@ def _mined(
         else:
             known = in_turn(reading, after, pixels, asked, least)
         enough = least if after is None else _PASSED
-        # Peaks: the pixels of a few bright specks would be all that there is of the highest.
-        highest, _ = peaks(
-            known,
-            threshold=enough,
-            min_distance=config.apart_mm / config.spacing_mm,
-            mask=asked,
-            most=config.mined // 2,
-        )
-        spots = np.rint(highest).astype(np.int64)
-        known[spots[:, 0], spots[:, 1]] = -1
         passed = np.argwhere(asked & (known >= enough))
+        if config.mined_apart_mm > 0:
+            highest, _ = peaks(
+                known,
+                threshold=enough,
+                min_distance=config.mined_apart_mm / config.spacing_mm,
+                mask=asked,
+                most=config.mined // 2,
+            )
+            spots = np.rint(highest).astype(np.int64)
+        else:
+            falling = np.argsort(-known[passed[:, 0], passed[:, 1]], kind="stable")
+            spots = passed[falling[: config.mined // 2]]
+        known[spots[:, 0], spots[:, 1]] = -1
+        passed = passed[known[passed[:, 0], passed[:, 1]] >= 0]
         rng = np.random.default_rng((config.seed, index))
         drawn = passed[rng.permutation(len(passed))[: config.mined - len(spots)]]
         return np.insert(np.concatenate([spots, drawn]), 0, index, axis=1)
