@@ -43,6 +43,12 @@ def numbered(figures: Path, out: Path) -> list[tuple[int, Path, dict]]:
     return sorted(points, key=lambda point: point[0])
 
 
+def seen(run: Path) -> int:
+    """Return how many patches, with repetition, a run had drawn when it had its best weights."""
+    done = json.loads((run / "stages" / "votes" / "done.json").read_text(encoding="utf-8"))
+    return int(done["step"]) * loaded(run)[0].votes.batch
+
+
 def drawn(points: list[tuple[int, Path, dict]]) -> plt.Figure:
     """Return the curve."""
     sheet, axes = plt.subplots(figsize=(5.2, 3.6), layout="constrained")
@@ -87,6 +93,8 @@ def main() -> None:
         "women": len(set(women.tolist())),
         "windows": len(test.label),
         "share of nothing": float((test.label == 0).mean()),
+        # Weights of an early step have seen fewer patches than there were.
+        "patches seen when weights were kept": {run.name: seen(run) for _, run, _ in points},
         "table": checked(runs, every, test.label, women, asked.resamples, before=True),
     }
     asked.differences.parent.mkdir(parents=True, exist_ok=True)
