@@ -1,11 +1,13 @@
 """One woman is one woman in every view, from every system, however often she is made."""
 
+import itertools
 import json
 import shutil
 import subprocess
 
 import numpy as np
 import pytest
+from scipy import ndimage, stats
 
 from secondreader import formats, geometry, imaging, phantom
 from secondreader.domain import (
@@ -19,6 +21,7 @@ from secondreader.domain import (
 from secondreader.formats import ReadOptions
 from secondreader.phantom import Contents
 from secondreader.phantom.anatomy import BEHIND_MM
+from secondreader.phantom.exam import exam_image, exam_truth
 from secondreader.phantom.truth import lesion_json
 
 
@@ -208,3 +211,40 @@ def test_an_unfinished_run_goes_on_and_another_is_refused(tmp_path):
 def test_what_makes_no_sense_is_said(wrong, words):
     with pytest.raises(SecondReaderError, match=words):
         phantom.exam(wrong.pop("seed", 0), 0, **wrong)
+
+
+def test_a_later_anatomy_is_the_same_woman_with_the_same_lesions_in_other_tissue():
+    one, two, three = (
+        exam_truth(5, 3, contents=Contents.MALIGNANT, anatomy=version) for version in (1, 2, 3)
+    )
+    for own in (two, three):
+        assert (own.age, own.density) == (one.age, one.density)
+        for a, b in zip(one.images, own.images, strict=True):
+            assert a.shape == b.shape
+            places = [[geometry.centre(t.region) for t in image.truth] for image in (a, b)]
+            assert places[0] == places[1]
+    images = [
+        exam_image(
+            5, 3, Laterality.L, View.MLO, vendor="film", contents=Contents.NORMAL, anatomy=version
+        ).astype(float)
+        for version in (1, 2, 3)
+    ]
+    assert all((a != b).mean() > 0.1 for a, b in itertools.pairwise(images))
+    with pytest.raises(SecondReaderError, match="anatomy: got 4, expected 1 to 3"):
+        exam_truth(5, 3, anatomy=4)
+
+
+def test_from_the_second_anatomy_on_tissue_is_less_skewed_to_the_dark():
+    def skewness(anatomy):
+        found = []
+        for number in range(4):
+            pixels = exam_image(
+                9, number, Laterality.R, View.CC, vendor="film", contents=Contents.NORMAL,
+                anatomy=anatomy,
+            ).astype(float)  # fmt: skip
+            band = ndimage.gaussian_filter(pixels, 2) - ndimage.gaussian_filter(pixels, 4)
+            inside = ndimage.binary_erosion(ndimage.gaussian_filter(pixels, 2) > 60, iterations=40)
+            found.append(stats.skew(band[inside]))
+        return np.mean(found)
+
+    assert skewness(2) > skewness(1) + 0.03

@@ -51,6 +51,15 @@ def test_drawn_systems_are_each_another_and_the_same_from_their_number(tmp_path)
         phantom.exam_truth(1, 1, vendor="drawn-x")
 
 
+def test_the_default_s_sets_are_the_same_women_in_other_anatomies(tmp_path, monkeypatch):
+    one, two = (list(women(SETS[f"default-{n}"])) for n in (1, 2))
+    assert one == two
+    monkeypatch.setitem(SETS, "few", replace(SETS["default-2"], parts=((Part.TRAIN, 1),)))
+    root = lazy_set(tmp_path, "few")
+    told = [json.loads(file.read_text()) for file in sorted(root.glob("*/*.phantom"))]
+    assert len(told) == 4 and all(one["anatomy"] == 2 for one in told)
+
+
 def test_each_woman_of_the_default_s_set_has_a_system_of_her_own_until_she_is_tested():
     listed = list(women(SETS["default-1"]))
     learnt = [w for w in listed if w.part is not Part.TEST]

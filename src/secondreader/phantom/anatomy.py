@@ -17,17 +17,19 @@ glandular fractions, 14 % in the mean.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from secondreader.domain import Laterality
 from secondreader.phantom.lesions import Abnormality
 
-__all__ = ["BEHIND_MM", "Breast", "Curve", "Node", "Woman", "woman"]
+__all__ = ["ANATOMIES", "BEHIND_MM", "Breast", "Curve", "Node", "Woman", "woman"]
 
 BEHIND_MM = 18.0
 """How far behind x = 0 an MLO view reaches."""
+ANATOMIES = 3
+"""Versions of the body, each with what the one before lacked beside real films; a set says which."""
 _DENSITY = {  # share of women, glandular fraction by volume, strength of fibres
     "A": (0.10, (0.02, 0.06), 0.8),
     "B": (0.40, (0.05, 0.16), 1.0),
@@ -78,6 +80,12 @@ class Breast:
         along the chest wall in that from the top to the nipple's level, and its curvature.
     seed
         Of the textures.
+    septa
+        How strong crisp thin septa and their crossings are, beyond the fibres; 0: there are none.
+    dark
+        How strong the dark lines of fine stroma are, fat between fibres.
+    winding
+        How far strands wind on their way to the nipple; 0: they are straight.
     """
 
     laterality: Laterality
@@ -96,6 +104,9 @@ class Breast:
     nodes: tuple[Node, ...]
     abnormalities: tuple[Abnormality, ...]
     seed: int
+    septa: float = 0.0
+    dark: float = 1.0
+    winding: float = 1.0
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -107,8 +118,8 @@ class Woman:
     breasts: tuple[Breast, Breast]
 
 
-def woman(rng: np.random.Generator) -> Woman:
-    """Draw a woman without abnormalities."""
+def woman(rng: np.random.Generator, anatomy: int = 1) -> Woman:
+    """Draw a woman without abnormalities, the same one whatever the ``anatomy``, one of `ANATOMIES`."""
     density = str(rng.choice(list(_DENSITY), p=[share for share, _, _ in _DENSITY.values()]))
     # Density falls with age: A is rare at 45, D at 75.
     age = int(np.clip(rng.normal(64 - 4 * "ABCD".index(density), 7), 45, 75))
@@ -126,7 +137,27 @@ def woman(rng: np.random.Generator) -> Woman:
     }
     right = _breast(rng, Laterality.R, shared)
     left = _breast(rng, Laterality.L, shared)
-    return Woman(age, density, (right, left))
+    return Woman(age, density, (_mended(right, anatomy), _mended(left, anatomy)))
+
+
+def _mended(breast: Breast, anatomy: int) -> Breast:
+    """Return a breast with what the first anatomy lacked beside real films.
+
+    2: tissue skewed to the bright, by crisp septa, fewer dark lines and smoother lobes, and strands that
+    wind less. 3: pectoral muscles as narrow and steep as women's.
+    """
+    rng = np.random.default_rng((breast.seed, 13))  # its own stream: what else is drawn stays
+    septa = float(rng.uniform(0.6, 1.4))
+    muscle = (
+        float(rng.uniform(0.25, 0.85)),
+        float(rng.uniform(0.6, 1.2)),
+        float(rng.normal(0.0, 0.05)),
+    )
+    if anatomy >= 2:
+        breast = replace(breast, septa=septa, dark=0.5, winding=0.35, clumps=0.4 * breast.clumps)
+    if anatomy >= 3:
+        breast = replace(breast, muscle=muscle)
+    return breast
 
 
 def _breast(rng: np.random.Generator, side: Laterality, shared: dict[str, float]) -> Breast:

@@ -9,7 +9,7 @@ import numpy as np
 from secondreader import geometry
 from secondreader.domain import Intent, Laterality, Pathology, SecondReaderError, View
 from secondreader.phantom.acquisition import acquire
-from secondreader.phantom.anatomy import Breast, Woman, woman
+from secondreader.phantom.anatomy import ANATOMIES, Breast, Woman, woman
 from secondreader.phantom.contents import Contents, populate, visible
 from secondreader.phantom.lesions import Layers, Truth, layers, mirrored
 from secondreader.phantom.tissue import field, tissue
@@ -55,6 +55,7 @@ class PhantomExam:
     density: str
     thickness_mm: float
     images: tuple[PhantomImage, ...]
+    anatomy: int = 1
 
 
 def exam(
@@ -65,6 +66,7 @@ def exam(
     contents: Contents | None = None,
     intent: Intent = Intent.FOR_PRESENTATION,
     conspicuity_scale: float = 1.0,
+    anatomy: int = 1,
 ) -> PhantomExam:
     """Make a four-view exam.
 
@@ -80,11 +82,13 @@ def exam(
         Film has For Presentation only.
     conspicuity_scale
         Makes every lesion stand out more or less; see `populate`.
+    anatomy
+        Version of the body, 1 to `anatomy.ANATOMIES`.
 
     Raises
     ------
     SecondReaderError
-        For a vendor that is none, negative numbers, or film For Processing.
+        For a vendor or an anatomy that is none, negative numbers, or film For Processing.
     """
     made = exam_truth(
         seed,
@@ -93,8 +97,9 @@ def exam(
         contents=contents,
         intent=intent,
         conspicuity_scale=conspicuity_scale,
+        anatomy=anatomy,
     )
-    who = _woman(seed, index, made.contents, conspicuity_scale)
+    who = _woman(seed, index, made.contents, conspicuity_scale, anatomy)
     images = tuple(_with_pixels(image, who, made) for image in made.images)
     return replace(made, images=images)
 
@@ -107,6 +112,7 @@ def exam_truth(
     contents: Contents | None = None,
     intent: Intent = Intent.FOR_PRESENTATION,
     conspicuity_scale: float = 1.0,
+    anatomy: int = 1,
 ) -> PhantomExam:
     """Make the truth of an exam without its pixels, in a fraction of the time.
 
@@ -118,6 +124,8 @@ def exam_truth(
         raise SecondReaderError(
             f"--vendor: got {vendor!r}, expected one of {', '.join(VENDORS)}"
         ) from None
+    if not 1 <= anatomy <= ANATOMIES:
+        raise SecondReaderError(f"anatomy: got {anatomy}, expected 1 to {ANATOMIES}")
     if seed < 0 or index < 0:
         raise SecondReaderError(f"--seed: got {min(seed, index)}, expected 0 or more")
     if seen_through.film is not None and intent is Intent.FOR_PROCESSING:
@@ -126,7 +134,7 @@ def exam_truth(
         )
     if contents is None:
         contents = list(Contents)[int(np.random.default_rng((seed, index, 2)).integers(3))]
-    who = _woman(seed, index, contents, conspicuity_scale)
+    who = _woman(seed, index, contents, conspicuity_scale, anatomy)
     images = tuple(_truth(_breast(who, side), view, seen_through) for side, view in VIEWS)
     return PhantomExam(
         seed,
@@ -138,6 +146,7 @@ def exam_truth(
         who.density,
         who.breasts[0].thickness_mm,
         images,
+        anatomy,
     )
 
 
@@ -150,14 +159,17 @@ def exam_image(
     vendor: str,
     contents: Contents,
     intent: Intent = Intent.FOR_PRESENTATION,
+    anatomy: int = 1,
 ) -> np.ndarray:
     """Make the stored values of one image of an exam, as `exam` makes them."""
-    breast = _breast(_woman(seed, index, contents, 1.0), laterality)
+    breast = _breast(_woman(seed, index, contents, 1.0, anatomy), laterality)
     return _stored(breast, view, system(vendor), intent)
 
 
-def _woman(seed: int, index: int, contents: Contents, conspicuity_scale: float) -> Woman:
-    body = woman(np.random.default_rng((seed, index, 0)))
+def _woman(
+    seed: int, index: int, contents: Contents, conspicuity_scale: float, anatomy: int
+) -> Woman:
+    body = woman(np.random.default_rng((seed, index, 0)), anatomy)
     # Lesions have their own stream: the same woman, with and without.
     return populate(np.random.default_rng((seed, index, 1)), body, contents, conspicuity_scale)
 

@@ -44,6 +44,8 @@ def recipe_text(made: PhantomExam, image: PhantomImage) -> str:
         "laterality": str(image.laterality),
         "view": str(image.view),
     }
+    if made.anatomy != 1:
+        told["anatomy"] = made.anatomy
     return json.dumps(told) + "\n"
 
 
@@ -65,12 +67,15 @@ def mammogram(ref: FileRef) -> Mammogram:
         side, view = Laterality(told["laterality"]), View(told["view"])
         vendor, contents = system(told["vendor"]), Contents(told["contents"])
         seed, index = int(told["seed"]), int(told["index"])
+        anatomy = int(told.get("anatomy", 1))
     except (ValueError, KeyError, TypeError) as error:
         raise Refused("bad-header", f"phantom recipe: got no {type(error).__name__}") from None
     kept = (Path(ref.root).parent / "pixels" / ref.path).with_suffix(".jls")
     stored = _kept(kept)
     if stored is None:
-        stored = exam_image(seed, index, side, view, vendor=told["vendor"], contents=contents)
+        stored = exam_image(
+            seed, index, side, view, vendor=told["vendor"], contents=contents, anatomy=anatomy
+        )
         kept.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(kept, jpegls_bytes(stored))
     top = 2**vendor.bits - 1

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from secondreader.domain import Kind, Part, SecondReaderError
+from secondreader.phantom.anatomy import ANATOMIES
 from secondreader.phantom.contents import Contents
 from secondreader.phantom.exam import exam_truth
 from secondreader.phantom.vendors import DRAWN, VENDORS
@@ -51,6 +52,8 @@ class NamedSet:
         parent's do.
     calcifications
         Part → how many microcalcifications its images must hold: women are drawn until they do.
+    anatomy
+        Version of their bodies, see `anatomy.woman`.
     """
 
     about: str
@@ -61,6 +64,7 @@ class NamedSet:
     tested: tuple[str, ...] = ()
     first: tuple[tuple[Part, int], ...] = ()
     calcifications: tuple[tuple[Part, int], ...] = ()
+    anatomy: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +99,18 @@ SETS = {
         ((Part.TRAIN, 100), (Part.VALIDATION, 40), (Part.CALIBRATION, 40), (Part.TEST, 80)),
         first=_BENCH,
     ),
-    "default-1": NamedSet(
-        "what the reader in the box learns from: a system of her own for each woman, drawn at random; "
-        "the test part through the five named ones",
-        20260405,
-        ((Part.TRAIN, 160), (Part.VALIDATION, 60), (Part.CALIBRATION, 90), (Part.TEST, 90)),
-        vendors=("drawn",),
-        tested=("hologic", "ge", "siemens", "film", "film50"),
-    ),
+    **{
+        f"default-{anatomy}": NamedSet(
+            "what the reader in the box learns from: a system of her own for each woman, drawn at "
+            "random; the test part through the five named ones; the number is that of the anatomy",
+            20260405,
+            ((Part.TRAIN, 160), (Part.VALIDATION, 60), (Part.CALIBRATION, 90), (Part.TEST, 90)),
+            vendors=("drawn",),
+            tested=("hologic", "ge", "siemens", "film", "film50"),
+            anatomy=anatomy,
+        )
+        for anatomy in range(1, ANATOMIES + 1)
+    },
     "mordang-1": NamedSet(
         "women until there are 11,711 training and 5,298 test calcifications, of three vendors",
         20260403,

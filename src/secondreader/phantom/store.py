@@ -126,7 +126,14 @@ def write_set(
     claim(out, {"set": name, "vendor": vendor, "intent": str(intent)}, overwrite)
     jobs = [
         _Job(
-            out / f"exam-{w.index:05d}", chosen.seed, w.index, w.vendor, w.contents, intent, w.part
+            out / f"exam-{w.index:05d}",
+            chosen.seed,
+            w.index,
+            w.vendor,
+            w.contents,
+            intent,
+            w.part,
+            chosen.anatomy,
         )
         for w in women(chosen, vendor)
     ]
@@ -160,8 +167,9 @@ def lazy_set(folder: Path, text: str, *, progress: Progress = lambda done, total
         place = root / f"exam-{woman.index:05d}"
         if not (place / TRUTH_FILE).is_file():
             made = exam_truth(
-                chosen.seed, woman.index, vendor=woman.vendor, contents=woman.contents
-            )
+                chosen.seed, woman.index, vendor=woman.vendor, contents=woman.contents,
+                anatomy=chosen.anatomy,
+            )  # fmt: skip
             _make(place)
             for image in made.images:
                 atomic_write(place / _file(image, SUFFIX), recipe_text(made, image))
@@ -241,6 +249,7 @@ class _Job:
     contents: Contents | None
     intent: Intent
     part: Part | None
+    anatomy: int = 1
 
 
 def _write_all(jobs: Sequence[_Job], total: int, workers: int, progress: Progress) -> list[Path]:
@@ -263,7 +272,10 @@ def each(write: Callable[[Any], Path], jobs: Sequence[Any], workers: int) -> Ite
 
 
 def _write_job(job: _Job) -> Path:
-    made = exam(job.seed, job.index, vendor=job.vendor, contents=job.contents, intent=job.intent)
+    made = exam(
+        job.seed, job.index, vendor=job.vendor, contents=job.contents, intent=job.intent,
+        anatomy=job.anatomy,
+    )  # fmt: skip
     write_exam(job.folder, made, job.part)
     return job.folder
 
@@ -280,7 +292,8 @@ def _file(image: PhantomImage, suffix: str) -> str:
 
 
 def _name(made: PhantomExam) -> str:
-    return f"{made.vendor.model} {made.intent} {made.seed} {made.index} {made.contents}"
+    body = "" if made.anatomy == 1 else f" {made.anatomy}"
+    return f"{made.vendor.model} {made.intent} {made.seed} {made.index} {made.contents}{body}"
 
 
 def _dicom(made: PhantomExam, image: PhantomImage, name: str, number: int) -> bytes:

@@ -115,6 +115,9 @@ def tissue(breast: Breast, view: View) -> Tissue:
     room = np.clip(thickness - skin - muscle, 0, None)
     glandular = _parenchyma(rng, breast, view, down, x, depth) * np.clip(room - 6, 0, None)
     glandular += _fibres(rng, breast, down, x, depth)
+    if breast.septa:
+        own = np.random.default_rng((breast.seed, list(View).index(view), 11))
+        glandular += breast.septa * _septa(own, breast, down, x, depth)
     glandular += _tubes((*breast.ducts, *breast.vessels), view, seen, (rows, cols))
     for node in breast.nodes:
         _add_node(glandular, node, view, seen)
@@ -267,14 +270,34 @@ def _fibres(
     total *= np.float32(breast.fibres)
     # Fine stroma is everywhere, much the same in all women; fat between it is as fine, and dark.
     fine = 2.3 * ridges(_strands(rng, (1.2, 4.5), polar), 0.20)
-    fine -= 1.1 * ridges(_strands(rng, (1.4, 5.0), polar), 0.20)
+    fine -= 1.1 * breast.dark * ridges(_strands(rng, (1.4, 5.0), polar), 0.20)
     fine += 3.6 * ridges(_strands(rng, (0.65, 2.4), polar), 0.22)
-    fine -= 3.4 * ridges(_strands(rng, (0.7, 2.2), polar), 0.22)
+    fine -= 3.4 * breast.dark * ridges(_strands(rng, (0.7, 2.2), polar), 0.22)
     net = smooth_field(rng, shape, GRID_MM, (0.9, 1.1))
-    fine += 1.6 * ridges(net, 0.18) - 1.1 * ridges(net - 0.7, 0.18)
+    fine += 1.6 * ridges(net, 0.18) - 1.1 * breast.dark * ridges(net - 0.7, 0.18)
     total += fine * np.exp(np.float32(0.25) * patchy)
     haze = _fan(rng, polar, 3.0, 25.0, 1.5)
     total += np.clip(2.5 + 1.6 * haze, 0, None)
+    inside = np.clip((depth - 1.0) / 5.0, 0, 1)
+    return np.asarray(total * inside, np.float32)
+
+
+def _septa(
+    rng: np.random.Generator, breast: Breast, down: np.ndarray, x: np.ndarray, depth: np.ndarray
+) -> np.ndarray:
+    """Return mm of crisp septa: few thin lines, strong in places, and brightest where they cross."""
+    shape = depth.shape
+    polar = _polar(rng, breast, down, x)
+    total = np.zeros(shape, np.float32)
+    # (across a strand, along it) in mm, half-width in spreads of the field, mm of tissue
+    for scale, width, amount in (
+        ((9.0, 16.0), 0.12, 8.0),
+        ((6.0, 10.0), 0.10, 7.0),
+        ((3.0, 5.0), 0.10, 3.0),
+    ):
+        lines = ridges(_strands(rng, scale, polar), width)
+        weight = _enlarged_to(smooth_field(rng, _part(shape, 4), 4 * GRID_MM, (5, 7)), shape)
+        total += np.float32(amount) * lines * np.exp(np.float32(1.2) * weight - np.float32(0.9))
     inside = np.clip((depth - 1.0) / 5.0, 0, 1)
     return np.asarray(total * inside, np.float32)
 
@@ -288,7 +311,7 @@ def _polar(rng: np.random.Generator, breast: Breast, down: np.ndarray, x: np.nda
     coarse = _part(away.shape, 8)
     for axis, (wide, size) in ((0, (22.0, 5.0)), (0, (8.0, 1.1)), (1, (18.0, 3.0))):
         winding = smooth_field(rng, coarse, 8 * GRID_MM, (wide, wide))
-        polar[axis] += np.float32(size) * _enlarged_to(winding, away.shape)
+        polar[axis] += np.float32(size * breast.winding) * _enlarged_to(winding, away.shape)
     return polar
 
 
