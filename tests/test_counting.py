@@ -1,12 +1,15 @@
 """Scores of every position: counted once and kept, measured beside readings, and beside other readers'."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from secondreader import pipeline, scoring
 from secondreader.counting import count_positions
+from secondreader.evaluation import plots
+from secondreader.evaluation.plots import _legend
 from secondreader.methods.spot_filter import SpotFilter
 from secondreader.reading import load_models
 from secondreader.sources import load_all
@@ -96,3 +99,24 @@ def test_another_models_positions_lie_beside_its_readings_and_are_compared(
     assert (apart.a, apart.b) == metrics.readers
     assert apart.value == pytest.approx(0.8 - 0.5, abs=1e-9)
     assert apart.p is not None and apart.p_holm is not None
+
+
+def test_positions_are_drawn_on_a_logarithmic_axis_too_each_group_with_its_own_figure(rival):
+    metrics = rival[1]
+    (curve,) = (c for c in metrics.curves if c.level == "position")
+    mine = [f for f in metrics.figures if f.level == "position"]
+    group = "vendor=a maker"
+    rare = "mean_sensitivity_log_fpf_1e-6_0.1"
+    others = [replace(f, group=group, value=0.25, low=0.125, high=0.5) for f in mine]
+    both = replace(
+        metrics,
+        curves=(curve, replace(curve, label_rule=f"positions, {group}")),
+        figures=(*mine, *others),
+    )
+    drawn = dict(plots.plots(both))
+    alone = metrics.figure(rare, "spot_filter", level="position")
+    for name, value in (("positions", alone.value), ("positions-vendor-a-maker", 0.25)):
+        assert {f"roc_position_{name}{end}" for end in (".svg", "_logarithmic.svg")} <= set(drawn)
+        assert _legend(both, both.curves[value == 0.25], rare).startswith(
+            f"spot_filter: {value:.3f} ["
+        )

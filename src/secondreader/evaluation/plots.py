@@ -48,6 +48,12 @@ def plots(metrics: Metrics) -> Iterator[tuple[str, bytes]]:
         draw = _DRAW["froc" if kind.startswith("froc") else kind]
         for end, data in _sheet(metrics, curves, draw):
             yield re.sub(r"[^A-Za-z0-9._-]+", "-", name) + end, data
+        if (kind, level) == (
+            "roc",
+            "position",
+        ):  # where a detector works a linear axis shows nothing
+            for end, data in _sheet(metrics, curves, _draw_rare):
+                yield re.sub(r"[^A-Za-z0-9._-]+", "-", name) + "_logarithmic" + end, data
 
 
 def _sheet(
@@ -85,14 +91,16 @@ def _legend(metrics: Metrics, curve: Curve, name: str) -> str:
     """Return the reader's name, how its probabilities were made, and its figure with interval."""
     shown = f"{curve.reader} {curve.way}".strip()
     name = f"{name}_{curve.way}" if curve.way else name
+    rule, _, group = curve.label_rule.partition(", ")  # of positions the group stands there too
     for f in metrics.figures:
-        same = (f.reader, f.level, f.hit_rule, f.label_rule) == (
+        same = (f.reader, f.level, f.hit_rule, f.label_rule, f.group) == (
             curve.reader,
             curve.level,
             curve.hit_rule,
-            curve.label_rule,
+            rule,
+            group,
         )
-        if same and f.name == name and not f.group and f.value is not None and f.low is not None:
+        if same and f.name == name and f.value is not None and f.low is not None:
             return f"{shown}: {f.value:.3f} [{f.low:.3f}, {f.high:.3f}]"
     return shown
 
@@ -106,6 +114,17 @@ def _draw_roc(axes: Axes, metrics: Metrics, curves: Sequence[Curve]) -> None:
     axes.set(xlabel="1 − specificity", ylabel="sensitivity", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     axes.set_aspect("equal")
     axes.legend(title="AUC", loc="lower right")
+
+
+def _draw_rare(axes: Axes, metrics: Metrics, curves: Sequence[Curve]) -> None:
+    for i, c in enumerate(curves):
+        style = _style(i)
+        axes.fill_between(c.x, c.low, c.high, color=style["color"], alpha=0.15, linewidth=0)  # type: ignore[arg-type]
+        name = _legend(metrics, c, "mean_sensitivity_log_fpf_1e-6_0.1")
+        axes.plot(c.x, c.y, label=name, **style)  # type: ignore[arg-type]
+    axes.set(xscale="log", xlabel="1 − specificity", ylabel="sensitivity")
+    axes.set(xlim=(1e-6, 1), ylim=(-0.01, 1.01))
+    axes.legend(title="mean sensitivity, 1e-6 to 0.1", loc="lower right")
 
 
 def _draw_froc(axes: Axes, metrics: Metrics, curves: Sequence[Curve]) -> None:
