@@ -254,16 +254,8 @@ def _fibres(
     """Return mm of Cooper's ligaments and septa: lines that run to the nipple, and a net of them."""
     shape = depth.shape
     polar = _polar(rng, breast, down, x)
-    total = np.zeros(shape, np.float32)
-    # (across a strand, along it) in mm, half-width in spreads of the field, mm of tissue
-    for scale, width, amount in (
-        ((3.6, 18.0), 0.10, 3.2),
-        ((2.2, 10.0), 0.13, 2.2),
-        ((6.0, 22.0), 0.07, 4.0),
-    ):
-        lines = ridges(_strands(rng, scale, polar), width)
-        weight = _enlarged_to(smooth_field(rng, _part(shape, 8), 8 * GRID_MM, (9, 14)), shape)
-        total += np.float32(amount) * lines * np.exp(np.float32(0.9) * weight - np.float32(0.4))
+    kinds = (((3.6, 18.0), 0.10, 3.2), ((2.2, 10.0), 0.13, 2.2), ((6.0, 22.0), 0.07, 4.0))
+    total = _strewn(rng, polar, kinds, 8, (9, 14), (0.9, 0.4))
     patchy = _enlarged_to(smooth_field(rng, _part(shape, 8), 8 * GRID_MM, (10, 10)), shape)
     net = _enlarged_to(smooth_field(rng, _part(shape), 2 * GRID_MM, (2.6, 3.2)), shape)
     total += 1.6 * ridges(net, 0.10) * np.exp(np.float32(0.8) * patchy - np.float32(0.3))
@@ -286,20 +278,34 @@ def _septa(
     rng: np.random.Generator, breast: Breast, down: np.ndarray, x: np.ndarray, depth: np.ndarray
 ) -> np.ndarray:
     """Return mm of crisp septa: few thin lines, strong in places, and brightest where they cross."""
-    shape = depth.shape
-    polar = _polar(rng, breast, down, x)
-    total = np.zeros(shape, np.float32)
-    # (across a strand, along it) in mm, half-width in spreads of the field, mm of tissue
-    for scale, width, amount in (
-        ((9.0, 16.0), 0.12, 8.0),
-        ((6.0, 10.0), 0.10, 7.0),
-        ((3.0, 5.0), 0.10, 3.0),
-    ):
-        lines = ridges(_strands(rng, scale, polar), width)
-        weight = _enlarged_to(smooth_field(rng, _part(shape, 4), 4 * GRID_MM, (5, 7)), shape)
-        total += np.float32(amount) * lines * np.exp(np.float32(1.2) * weight - np.float32(0.9))
+    kinds = (((9.0, 16.0), 0.12, 8.0), ((6.0, 10.0), 0.10, 7.0), ((3.0, 5.0), 0.10, 3.0))
+    total = _strewn(rng, _polar(rng, breast, down, x), kinds, 4, (5, 7), (1.2, 0.9))
     inside = np.clip((depth - 1.0) / 5.0, 0, 1)
     return np.asarray(total * inside, np.float32)
+
+
+def _strewn(
+    rng: np.random.Generator,
+    polar: np.ndarray,
+    kinds: Iterable[tuple[tuple[float, float], float, float]],
+    step: int,
+    patch_mm: tuple[float, float],
+    uneven: tuple[float, float],
+) -> np.ndarray:
+    """Return mm of lines, more of them in some patches than in others.
+
+    ``kinds`` are (across a strand, along it) in mm, half-width in spreads of the field, and mm of
+    tissue; a patch's logarithm has the spread and, below 0, the mean that ``uneven`` says.
+    """
+    shape = (polar.shape[1], polar.shape[2])
+    total = np.zeros(shape, np.float32)
+    spread, mean = (np.float32(of) for of in uneven)
+    for scale, width, amount in kinds:
+        lines = ridges(_strands(rng, scale, polar), width)
+        weight = smooth_field(rng, _part(shape, step), step * GRID_MM, patch_mm)
+        weight = _enlarged_to(weight, shape)
+        total += np.float32(amount) * lines * np.exp(spread * weight - mean)
+    return total
 
 
 def _polar(rng: np.random.Generator, breast: Breast, down: np.ndarray, x: np.ndarray) -> np.ndarray:
