@@ -48,10 +48,8 @@ def plots(metrics: Metrics) -> Iterator[tuple[str, bytes]]:
         draw = _DRAW["froc" if kind.startswith("froc") else kind]
         for end, data in _sheet(metrics, curves, draw):
             yield re.sub(r"[^A-Za-z0-9._-]+", "-", name) + end, data
-        if (kind, level) == (
-            "roc",
-            "position",
-        ):  # where a detector works a linear axis shows nothing
+        # Where a detector of positions works a linear axis shows nothing.
+        if (kind, level) == ("roc", "position"):
             for end, data in _sheet(metrics, curves, _draw_rare):
                 yield re.sub(r"[^A-Za-z0-9._-]+", "-", name) + "_logarithmic" + end, data
 
