@@ -1,8 +1,9 @@
-"""Images of a set stay open in a process, as many as it may have files."""
+"""Images of a set stay open in a process: as many as it may have files, and bytes."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,7 @@ class Kept:
             made = prepare(Mammogram(pixels, (0.1, 0.1), None, None, ImageSource(record.path)))
             np.save(file, made[0])
             Path(self.folder, f"{record.path}.by").write_text(str(os.getpid()))
-        return np.load(file), geometry.identity((4, 4))
+        return np.load(file, mmap_mode="r"), geometry.identity((4, 4))
 
 
 def odd_ones_doubled(mammogram):
@@ -101,3 +102,41 @@ def test_no_process_is_begun_where_all_is_prepared(tmp_path, monkeypatch):
     prepared(images, odd_ones_doubled, "k")
     monkeypatch.setattr("secondreader.learning.prepared.ProcessPoolExecutor", None)
     assert len(prepared(images, odd_ones_doubled, "k", workers=2)) == 6
+
+
+def doubled(mammogram):
+    return mammogram.pixels * 2, geometry.identity((4, 4))
+
+
+def test_so_many_bytes_stay_mapped_and_what_was_let_go_is_mapped_anew(monkeypatch, tmp_path):
+    images = Kept(tmp_path, 5)
+    ready = prepared(images, doubled, "k")
+    size = np.asarray(ready.pixels(0)).nbytes
+    monkeypatch.setattr("secondreader.learning.prepared._MOST_BYTES", 2 * size)
+    first = [np.array(ready.pixels(index)) for index in range(5)]
+    assert sorted(ready._open.mapped) == [3, 4]
+    assert ready._open.size == 2 * size
+    monkeypatch.setattr(images, "prepared", None)  # finding them in the cache is what takes long
+    for index in (2, 0, 4, 4, 1):
+        np.testing.assert_array_equal(ready.pixels(index), first[index])
+        assert len(ready._open.mapped) == 2
+    assert ready._open.size == 2 * size
+
+
+def test_an_image_that_was_let_go_and_removed_is_prepared_again(monkeypatch, tmp_path):
+    images = Kept(tmp_path, 2)
+    ready = prepared(images, doubled, "k")
+    monkeypatch.setattr("secondreader.learning.prepared._MOST_BYTES", 1)
+    first = np.array(ready.pixels(0))
+    ready.pixels(1)
+    (tmp_path / "0.npy").unlink()
+    np.testing.assert_array_equal(ready.pixels(0), first)
+
+
+def test_some_of_the_images_share_no_map_with_all():
+    ready = prepared(Counted(3), lambda mammogram: None, "k")
+    assert ready.pixels(0)[0, 0] == 0
+    some = replace(
+        ready, records=ready.records[1:], frames=ready.frames[1:], lesions=ready.lesions[1:]
+    )
+    assert some.pixels(0)[0, 0] == 1

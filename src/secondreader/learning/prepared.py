@@ -22,7 +22,9 @@ from secondreader.domain import Frame, ImageRecord, ImageSet, Lesion, Mammogram,
 __all__ = ["Prepare", "Prepared", "on_grid", "prepared", "prepared_by"]
 
 _MOST_OPEN = 1024
-"""Images kept open in a process, at most: of what is mapped, what was touched counts as its memory."""
+"""Images of a set kept open in a process, at most."""
+_MOST_BYTES = 2**30
+"""Their bytes, at most: of what is mapped, what was touched counts as the process's memory."""
 _APART = 379  # images, about, from where one process begins to where the next one does
 _FOR_ALL_ELSE = 64  # file descriptors
 
@@ -43,6 +45,44 @@ def _most_open() -> int:
 
 
 Prepare = Callable[[Mammogram], tuple[np.ndarray, Frame] | None]
+
+
+@dataclass(eq=False)
+class _Opened:
+    """The images that are mapped, the last used last, and where all that ever were lie.
+
+    Finding an image in the cache takes ten times as long as cutting a patch out of it and mapping its
+    file anew: of three thousand images few stay open, and batches are of all.
+    """
+
+    mapped: dict[int, np.ndarray] = field(default_factory=dict)
+    places: dict[int, dict[str, Any]] = field(default_factory=dict)
+    size: int = 0
+
+    def again(self, index: int) -> np.ndarray | None:
+        """Return an image that is mapped or was; ``None`` where it never was, or is no longer there."""
+        pixels = self.mapped.pop(index, None)
+        if pixels is not None:
+            self.size -= pixels.nbytes
+        elif index in self.places:
+            with contextlib.suppress(OSError, ValueError):
+                return np.memmap(**self.places[index], mode="r")
+        return pixels
+
+    def keep(self, index: int, pixels: np.ndarray) -> None:
+        """Hold an image, and let go of those not used for the longest time where they are too many."""
+        if isinstance(pixels, np.memmap) and index not in self.places:
+            self.places[index] = {
+                "filename": pixels.filename,
+                "dtype": pixels.dtype,
+                "offset": pixels.offset,
+                "shape": pixels.shape,
+            }
+        self.mapped[index] = pixels
+        self.size += pixels.nbytes
+        most = _most_open()
+        while len(self.mapped) > 1 and (len(self.mapped) > most or self.size > _MOST_BYTES):
+            self.size -= self.mapped.pop(next(iter(self.mapped))).nbytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,25 +109,21 @@ class Prepared:
     lesions: tuple[tuple[Lesion, ...], ...]
     prepare: Callable[[Mammogram], tuple[np.ndarray, Frame]]
     key: str
-    # Finding and mapping a file takes ten times as long as cutting a patch out of it.
-    _open: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
+    _open: _Opened = field(default_factory=_Opened, init=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.records)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the open images behind: the other process maps them itself."""
-        return {**self.__dict__, "_open": {}}
+        return {**self.__dict__, "_open": _Opened()}
 
     def pixels(self, index: int) -> np.ndarray:
         """Return the pixels of an image, (rows, cols), memory-mapped; the last used stay open."""
-        pixels = self._open.pop(index, None)
+        pixels = self._open.again(index)
         if pixels is None:
             pixels = self.images.prepared(self.records[index], self.prepare, self.key)[0]
-        self._open[index] = pixels
-        most = _most_open()
-        while len(self._open) > most:
-            del self._open[next(iter(self._open))]
+        self._open.keep(index, pixels)
         return pixels
 
 

@@ -87,7 +87,6 @@ def _some(images: Prepared) -> Prepared:
         records=tuple(images.records[i] for i in kept),
         frames=tuple(images.frames[i] for i in kept),
         lesions=tuple(images.lesions[i] for i in kept),
-        _open={},
     )
 
 
