@@ -1,4 +1,4 @@
-"""How real does the phantom look? python benchmarks/phantom_realism.py --data mini_mias=ROOT -o OUT
+"""How real does the phantom look? python benchmarks/phantom_realism.py --data mini_mias=ROOT [--anatomy N] -o OUT
 
 Film phantoms (200 µm, 8 bits; normal women, oblique views) beside the NORM films of mini-MIAS:
 
@@ -10,7 +10,7 @@ Film phantoms (200 µm, 8 bits; normal women, oblique views) beside the NORM fil
   by woman), with two controls: real against real, and real against the same slightly blurred;
 - which plain statistics of a patch give the phantom away, by their own AUC.
 
-Writes realism.json, and with --pictures realism.png (curves only) and surest.png (real films: look at
+Writes realism.json (realism-N.json of a later anatomy), and with --pictures realism.png (curves only) and surest.png (real films: look at
 it, do not commit it). About four minutes on two cores.
 """
 
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 
 import matplotlib as mpl
@@ -49,11 +50,12 @@ def real(data: str) -> list[tuple[int, np.ndarray]]:
     return [(women[r.patient_id], images.open(r).pixels) for r in normal]
 
 
-def made(women: int) -> list[tuple[int, np.ndarray]]:
+def made(women: int, anatomy: int) -> list[tuple[int, np.ndarray]]:
     """Return (woman, pixels) of film phantoms."""
     normal = phantom.Contents.NORMAL
+    drawn = partial(exam_image, vendor="film", contents=normal, anatomy=anatomy)
     return [
-        (i, exam_image(SEED, i, side, View.MLO, vendor="film", contents=normal) / np.float32(255))
+        (i, drawn(SEED, i, side, View.MLO) / np.float32(255))
         for i in range(women)
         for side in Laterality
     ]
@@ -210,11 +212,12 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="mini_mias=ROOT")
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--women", type=int, default=70)
+    parser.add_argument("--anatomy", type=int, default=1, help="Version of the phantom's body.")
     parser.add_argument("--steps", type=int, default=260)
     parser.add_argument("--pictures", action="store_true")
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
-    sets = {"film": real(asked.data), "phantom": made(asked.women)}
+    sets = {"film": real(asked.data), "phantom": made(asked.women, asked.anatomy)}
     cut = {name: patches(images, 1) for name, images in sets.items()}
     told: dict[str, object] = {"images": {name: len(images) for name, images in sets.items()}}
     slopes = {}
@@ -242,7 +245,8 @@ def main() -> None:
             ndimage.gaussian_filter(x, (0, 0.55, 0.55)), wx, x, wx, asked.steps
         )[0],
     }
-    (asked.out / "realism.json").write_text(json.dumps(told, indent=1) + "\n")
+    name = "realism" if asked.anatomy == 1 else f"realism-{asked.anatomy}"
+    (asked.out / f"{name}.json").write_text(json.dumps(told, indent=1) + "\n")
     print(json.dumps(told["exponent"]), json.dumps(told["network"], indent=1))
     for key, row in list(told["statistics"].items())[:8]:
         print(

@@ -10,8 +10,12 @@ __all__ = ["table"]
 
 
 def table(folder: Path, name: str) -> str:
-    """Return a table as Markdown; ``name`` is realism, network, difficulty or speed."""
-    file = "realism" if name == "network" else name
+    """Return a table as Markdown; ``name`` is realism, network, difficulty or speed.
+
+    ``realism-N`` and ``network-N`` are of the phantom's later anatomies.
+    """
+    name, _, anatomy = name.partition("-")
+    file = "-".join(filter(None, ["realism" if name == "network" else name, anatomy]))
     path = folder / f"{file}.json"
     if not path.is_file():
         return "Not measured yet.\n"

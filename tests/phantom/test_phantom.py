@@ -22,6 +22,7 @@ from secondreader.formats import ReadOptions
 from secondreader.phantom import Contents
 from secondreader.phantom.anatomy import BEHIND_MM
 from secondreader.phantom.exam import exam_image, exam_truth
+from secondreader.phantom.tissue import _from_wall
 from secondreader.phantom.truth import lesion_json
 
 
@@ -232,6 +233,19 @@ def test_a_later_anatomy_is_the_same_woman_with_the_same_lesions_in_other_tissue
     assert all((a != b).mean() > 0.1 for a, b in itertools.pairwise(images))
     with pytest.raises(SecondReaderError, match="anatomy: got 4, expected 1 to 3"):
         exam_truth(5, 3, anatomy=4)
+
+
+def test_walls_lie_as_far_apart_as_compartments_are_large():
+    polar = np.stack(np.meshgrid(np.arange(300) * 0.2, np.arange(400) * 0.2, indexing="ij"))
+    small, large = (
+        _from_wall(np.random.default_rng(3), polar.astype(np.float32), cell, 1.0)
+        for cell in (4.0, 12.0)
+    )
+    assert small.shape == large.shape == (300, 400)
+    assert small.min() >= 0 and large.min() >= 0
+    # Of random points, one in a unit of area, the nearest is 1/2 away in the mean, the second 3/4.
+    assert small.mean() == pytest.approx(0.25 * 4.0, rel=0.15)
+    assert large.mean() == pytest.approx(0.25 * 12.0, rel=0.3)
 
 
 def test_from_the_second_anatomy_on_tissue_is_less_skewed_to_the_dark():

@@ -81,7 +81,7 @@ class Breast:
     seed
         Of the textures.
     septa
-        How strong crisp thin septa and their crossings are, beyond the fibres; 0: there are none.
+        How strong the crisp walls between compartments of fat are, beyond the fibres; 0: there are none.
     dark
         How strong the dark lines of fine stroma are, fat between fibres.
     winding
@@ -143,18 +143,25 @@ def woman(rng: np.random.Generator, anatomy: int = 1) -> Woman:
 def _mended(breast: Breast, anatomy: int) -> Breast:
     """Return a breast with what the first anatomy lacked beside real films.
 
-    2: tissue skewed to the bright, by crisp septa, fewer dark lines and smoother lobes, and strands that
-    wind less. 3: pectoral muscles as narrow and steep as women's.
+    2: tissue skewed to the bright, by a web of crisp septa in place of most fibres, fewer dark lines and
+    smoother lobes, and strands that wind less. 3: pectoral muscles as narrow and steep as women's.
     """
     rng = np.random.default_rng((breast.seed, 13))  # its own stream: what else is drawn stays
-    septa = float(rng.uniform(0.6, 1.4))
+    septa = float(rng.uniform(0.6, 1.3))
     muscle = (
         float(rng.uniform(0.25, 0.85)),
         float(rng.uniform(0.6, 1.2)),
         float(rng.normal(0.0, 0.05)),
     )
     if anatomy >= 2:
-        breast = replace(breast, septa=septa, dark=0.5, winding=0.35, clumps=0.4 * breast.clumps)
+        breast = replace(
+            breast,
+            septa=septa,
+            dark=0.4,
+            winding=0.35,
+            clumps=0.4 * breast.clumps,
+            fibres=0.35 * breast.fibres,
+        )
     if anatomy >= 3:
         breast = replace(breast, muscle=muscle)
     return breast

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
+from scipy.spatial import KDTree
 
 from secondreader.domain import View
 from secondreader.phantom.anatomy import BEHIND_MM, Breast, Curve, Node
@@ -117,7 +118,7 @@ def tissue(breast: Breast, view: View) -> Tissue:
     glandular += _fibres(rng, breast, down, x, depth)
     if breast.septa:
         own = np.random.default_rng((breast.seed, list(View).index(view), 11))
-        glandular += breast.septa * _septa(own, breast, down, x, depth)
+        glandular += breast.septa * _septa(own, breast, view, down, x, depth)
     glandular += _tubes((*breast.ducts, *breast.vessels), view, seen, (rows, cols))
     for node in breast.nodes:
         _add_node(glandular, node, view, seen)
@@ -254,8 +255,12 @@ def _fibres(
     """Return mm of Cooper's ligaments and septa: lines that run to the nipple, and a net of them."""
     shape = depth.shape
     polar = _polar(rng, breast, down, x)
+    total = np.zeros(shape, np.float32)
     kinds = (((3.6, 18.0), 0.10, 3.2), ((2.2, 10.0), 0.13, 2.2), ((6.0, 22.0), 0.07, 4.0))
-    total = _strewn(rng, polar, kinds, 8, (9, 14), (0.9, 0.4))
+    for scale, width, amount in kinds:
+        lines = ridges(_strands(rng, scale, polar), width)
+        weight = _enlarged_to(smooth_field(rng, _part(shape, 8), 8 * GRID_MM, (9, 14)), shape)
+        total += np.float32(amount) * lines * np.exp(np.float32(0.9) * weight - np.float32(0.4))
     patchy = _enlarged_to(smooth_field(rng, _part(shape, 8), 8 * GRID_MM, (10, 10)), shape)
     net = _enlarged_to(smooth_field(rng, _part(shape), 2 * GRID_MM, (2.6, 3.2)), shape)
     total += 1.6 * ridges(net, 0.10) * np.exp(np.float32(0.8) * patchy - np.float32(0.3))
@@ -275,37 +280,47 @@ def _fibres(
 
 
 def _septa(
-    rng: np.random.Generator, breast: Breast, down: np.ndarray, x: np.ndarray, depth: np.ndarray
+    rng: np.random.Generator,
+    breast: Breast,
+    view: View,
+    down: np.ndarray,
+    x: np.ndarray,
+    depth: np.ndarray,
 ) -> np.ndarray:
-    """Return mm of crisp septa: few thin lines, strong in places, and brightest where they cross."""
-    kinds = (((9.0, 16.0), 0.12, 8.0), ((6.0, 10.0), 0.10, 7.0), ((3.0, 5.0), 0.10, 3.0))
-    total = _strewn(rng, _polar(rng, breast, down, x), kinds, 4, (5, 7), (1.2, 0.9))
+    """Return mm of crisp septa: walls between compartments of fat, brightest where they meet.
+
+    Compartments of three sizes lie behind each other, as cells of random points (Bakic et al., Med. Phys.
+    29 (2002) have such walls in three dimensions), longer towards the nipple than across; there are walls
+    in some patches more than in others, and most where parenchyma is.
+    """
+    shape = depth.shape
+    polar = _polar(rng, breast, down, x)
+    total = np.zeros(shape, np.float32)
+    for cell, stretch, amount in ((5.0, 1.0, 3.2), (9.0, 1.3, 4.5), (15.0, 1.6, 4.5)):
+        wall = np.exp(-0.5 * (_from_wall(rng, polar, cell, stretch) / (0.3 + 0.03 * cell)) ** 2)
+        patchy = smooth_field(rng, _part(shape, 4), 4 * GRID_MM, (7.0, 9.0))
+        weight = np.float32(0.8) * _enlarged_to(patchy, shape) - np.float32(0.32)
+        total += np.float32(amount) * wall.astype(np.float32) * np.exp(weight)
+    total *= 0.15 + 0.85 / (1 + np.exp(0.8 - 2 * _place(breast, view, down, x)))
     inside = np.clip((depth - 1.0) / 5.0, 0, 1)
     return np.asarray(total * inside, np.float32)
 
 
-def _strewn(
-    rng: np.random.Generator,
-    polar: np.ndarray,
-    kinds: Iterable[tuple[tuple[float, float], float, float]],
-    step: int,
-    patch_mm: tuple[float, float],
-    uneven: tuple[float, float],
+def _from_wall(
+    rng: np.random.Generator, polar: np.ndarray, cell: float, stretch: float
 ) -> np.ndarray:
-    """Return mm of lines, more of them in some patches than in others.
-
-    ``kinds`` are (across a strand, along it) in mm, half-width in spreads of the field, and mm of
-    tissue; a patch's logarithm has the spread and, below 0, the mean that ``uneven`` says.
-    """
+    """Return how far off the nearest wall of cells of random points a place is, twice the mm, (rows, cols)."""
     shape = (polar.shape[1], polar.shape[2])
-    total = np.zeros(shape, np.float32)
-    spread, mean = (np.float32(of) for of in uneven)
-    for scale, width, amount in kinds:
-        lines = ridges(_strands(rng, scale, polar), width)
-        weight = smooth_field(rng, _part(shape, step), step * GRID_MM, patch_mm)
-        weight = _enlarged_to(weight, shape)
-        total += np.float32(amount) * lines * np.exp(spread * weight - mean)
-    return total
+    coarse = polar[:, ::2, ::2].copy()
+    for axis, long in enumerate((1.0, stretch)):
+        bent = smooth_field(rng, _part(shape, 8), 8 * GRID_MM, (0.6 * cell, 0.6 * cell))
+        coarse[axis] /= cell * long
+        coarse[axis] += np.float32(0.25) * _enlarged_to(bent, shape)[::2, ::2]
+    low, high = coarse.min(axis=(1, 2)) - 1, coarse.max(axis=(1, 2)) + 1
+    points = rng.uniform(low, high, (int(np.prod(high - low)), 2))
+    away = np.asarray(KDTree(points).query(coarse.reshape(2, -1).T, k=2)[0])
+    between = (away[:, 1] - away[:, 0]).reshape(coarse.shape[1:]).astype(np.float32)
+    return _enlarged(between * np.float32(cell), 2)[: shape[0], : shape[1]]
 
 
 def _polar(rng: np.random.Generator, breast: Breast, down: np.ndarray, x: np.ndarray) -> np.ndarray:
