@@ -29,7 +29,7 @@ from secondreader.methods.mined_cnn.dense import (
     somewhere,
     where_wanted,
 )
-from secondreader.methods.mined_cnn.network import Dense
+from secondreader.methods.mined_cnn.network import AROUND, densely
 from secondreader.methods.mined_cnn.prepare import background, noise_curve, prepare, stabilised
 from secondreader.methods.mined_cnn.reader import MinedCnn
 from secondreader.studies import study
@@ -40,6 +40,10 @@ training = import_module("secondreader.methods.mined_cnn.train")
 # ------------------------------------------------------------------------------ dense reading
 
 
+def surrounded(image):
+    return torch.from_numpy(np.pad(image.astype(np.float32), AROUND))[None, None]
+
+
 @settings(deadline=None, max_examples=10)
 @given(st.integers(5, 60), st.integers(5, 60))
 def test_dense_reading_is_the_patch_by_patch_result_at_every_pixel(rows, cols):
@@ -47,7 +51,7 @@ def test_dense_reading_is_the_patch_by_patch_result_at_every_pixel(rows, cols):
     image = np.random.default_rng(rows).normal(0, 1, (rows, cols)).astype(np.float32)
     every = np.argwhere(np.ones((rows, cols), bool))
     with torch.no_grad():
-        dense = score_of(Dense(network)(torch.from_numpy(image)[None, None]))[0, 0].numpy()
+        dense = score_of(densely(network, surrounded(image)))[0, 0].numpy()
     one_by_one = somewhere(network, image, every).reshape(rows, cols)
     assert dense.shape == (rows, cols)
     assert np.allclose(dense, one_by_one, atol=1e-5)
@@ -59,7 +63,7 @@ def test_blocks_patches_and_folding_change_nothing(share):
     rng = np.random.default_rng(0)
     image = rng.normal(0, 1, (450, 230)).astype(np.float16)
     image[:, :9] = 0
-    whole = score_of(Dense(network)(torch.from_numpy(image.astype(np.float32))[None, None]))
+    whole = score_of(densely(network, surrounded(image)))
     # Many are wanted in the upper half, a share of them in the lower: both ways are taken.
     wanted = (rng.random(image.shape) < np.where(np.arange(450) < 225, 1, share)[:, None]) & (
         image != 0

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from secondreader.learning.folding import folded
-from secondreader.methods.mined_cnn.network import WINDOW, Dense
+from secondreader.methods.mined_cnn.network import AROUND, WINDOW, densely
 
 __all__ = ["everywhere", "in_turn", "joined", "quick", "score_of", "somewhere", "where_wanted"]
 
-_BLOCK = 192  # pixels each way: what a network makes of them stays in a processor's cache
-_DENSE = 0.02  # of a block's pixels: where more are wanted, all of them cost less than those
+_BLOCK = 128  # pixels each way: what a network makes of them stays in a processor's cache
+_DENSE = 0.015  # of a block's pixels: where more are wanted, all of them cost less than those
 _AT_ONCE = 4096  # windows
 
 
@@ -57,21 +57,19 @@ def where_wanted(network: nn.Sequential, prepared: np.ndarray, wanted: np.ndarra
         (rows, cols) bool.
     """
     device = next(network.parameters()).device
-    dense = Dense(network)
     out = np.zeros(prepared.shape, np.float32)
     few = wanted.copy()
     rows, cols = prepared.shape
+    padded = np.pad(prepared, AROUND)  # outside the breast lies 0
     for top, left in itertools.product(range(0, rows, _BLOCK), range(0, cols, _BLOCK)):
         block = np.s_[top : top + _BLOCK, left : left + _BLOCK]
         own = wanted[block]
         if own.mean() <= _DENSE:
             continue
-        r0, c0 = max(top - WINDOW, 0), max(left - WINDOW, 0)
-        around = prepared[r0 : top + _BLOCK + WINDOW, c0 : left + _BLOCK + WINDOW]
+        around = padded[top : top + _BLOCK + WINDOW - 1, left : left + _BLOCK + WINDOW - 1]
         image = torch.from_numpy(around.astype(np.float32))[None, None].to(device)
-        logit = dense(image.contiguous(memory_format=torch.channels_last)).float()[0, 0]
-        found = score_of(logit[top - r0 :, left - c0 :]).cpu().numpy()
-        out[block] = np.where(own, found[: own.shape[0], : own.shape[1]], 0)
+        logit = densely(network, image.contiguous(memory_format=torch.channels_last)).float()
+        out[block] = np.where(own, score_of(logit[0, 0]).cpu().numpy(), 0)
         few[block] = False
     at = np.argwhere(few)
     out[at[:, 0], at[:, 1]] = somewhere(network, prepared, at)
@@ -129,8 +127,7 @@ def somewhere(network: nn.Sequential, prepared: np.ndarray, positions: np.ndarra
         (n, 2) int (row, col).
     """
     device = next(network.parameters()).device
-    before, after = WINDOW // 2, WINDOW - WINDOW // 2 - 1
-    padded = np.pad(prepared.astype(np.float32), ((before, after), (before, after)))
+    padded = np.pad(prepared.astype(np.float32), AROUND)
     views = np.lib.stride_tricks.sliding_window_view(padded, (WINDOW, WINDOW))
     found = [np.zeros(0, np.float32)]
     for low in range(0, len(positions), _AT_ONCE):

@@ -9,10 +9,12 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["WINDOW", "Dense", "patch_network"]
+__all__ = ["AROUND", "WINDOW", "densely", "patch_network"]
 
 WINDOW = 20
-"""Pixels that a position is judged by, each way: from 10 before it to 9 after."""
+"""Pixels that a position is judged by, each way."""
+AROUND = (WINDOW // 2, WINDOW - WINDOW // 2 - 1)
+"""Of these before it, and after it."""
 
 
 def patch_network(width: int) -> nn.Sequential:
@@ -37,32 +39,31 @@ def patch_network(width: int) -> nn.Sequential:
     return network
 
 
-class Dense(nn.Module):
-    """The same function for every pixel of an image.
+def densely(patches: nn.Sequential, image: Tensor) -> Tensor:
+    """Return the logits of every window that lies wholly in an image, all at once.
 
     Parameters
     ----------
     patches
         A network of convolutions without padding, pointwise layers and pooling whose stride is its
-        size, such as `patch_network` makes; its layers are used, not copied.
+        size, such as `patch_network` makes.
+    image
+        (n, 1, h + 19, w + 19).
+
+    Returns
+    -------
+    torch.Tensor
+        (n, 1, h, w); the first is that of the window whose middle is the image's pixel (10, 10).
     """
-
-    def __init__(self, patches: nn.Sequential) -> None:
-        super().__init__()
-        self.layers = patches
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Map (n, 1, h, w) to logits (n, 1, h, w); beyond the border lies 0."""
-        x = functional.pad(image, (WINDOW // 2, WINDOW - WINDOW // 2 - 1) * 2)
-        step = 1
-        for layer in self.layers:
-            if isinstance(layer, nn.Conv2d):
-                x = functional.conv2d(x, layer.weight, layer.bias, dilation=step)
-            elif isinstance(layer, nn.MaxPool2d):
-                size = layer.kernel_size
-                assert isinstance(size, int)
-                x = functional.max_pool2d(x, size, stride=1, dilation=step)
-                step *= size
-            else:
-                x = layer(x)
-        return x
+    step = 1
+    for layer in patches:
+        if isinstance(layer, nn.Conv2d):
+            image = functional.conv2d(image, layer.weight, layer.bias, dilation=step)
+        elif isinstance(layer, nn.MaxPool2d):
+            size = layer.kernel_size
+            assert isinstance(size, int)
+            image = functional.max_pool2d(image, size, stride=1, dilation=step)
+            step *= size
+        else:
+            image = layer(image)
+    return image
