@@ -22,7 +22,7 @@ from secondreader.formats import ReadOptions
 from secondreader.phantom import Contents
 from secondreader.phantom.anatomy import BEHIND_MM
 from secondreader.phantom.exam import exam_image, exam_truth
-from secondreader.phantom.tissue import _from_wall
+from secondreader.phantom.stroma import _from_wall
 from secondreader.phantom.truth import lesion_json
 
 

@@ -20,7 +20,8 @@ from secondreader.domain import Intent
 from secondreader.phantom.film import film_values
 from secondreader.phantom.lesions import Layers
 from secondreader.phantom.materials import CARCINOMA, Material, attenuation
-from secondreader.phantom.tissue import GRID_MM, Tissue
+from secondreader.phantom.stroma import GRID_MM
+from secondreader.phantom.tissue import Tissue
 from secondreader.phantom.vendors import Vendor
 
 __all__ = ["acquire"]

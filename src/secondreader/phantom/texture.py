@@ -12,7 +12,7 @@ noise", Med. Phys. 28 (2001): exponents of mammographic texture about 3.
 from __future__ import annotations
 
 import numpy as np
-from scipy import fft, ndimage
+from scipy import fft
 
 __all__ = ["power_law", "ridges", "smooth_field"]
 
@@ -106,9 +106,3 @@ def _filtered(
     field = fft.irfft2(spectrum, size, workers=1)[: shape[0], : shape[1]]
     field -= field.mean()
     return np.asarray(field / max(float(field.std()), 1e-9), np.float32)
-
-
-def resized(field: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Resample a field to ``shape`` by cubic interpolation of pixel centres."""
-    zoom = (shape[0] / field.shape[0], shape[1] / field.shape[1])
-    return np.asarray(ndimage.zoom(field, zoom, order=1, grid_mode=True, mode="nearest"))
