@@ -23,7 +23,7 @@ __all__ = ["Prepare", "Prepared", "on_grid", "prepared", "prepared_by"]
 
 _MOST_OPEN = 1024
 """Images of a set kept open in a process, at most."""
-_MOST_BYTES = 2**30
+_MOST_BYTES = 2**29
 """Their bytes, at most: of what is mapped, what was touched counts as the process's memory."""
 _APART = 379  # images, about, from where one process begins to where the next one does
 _FOR_ALL_ELSE = 64  # file descriptors
