@@ -337,7 +337,9 @@ def _digest(folder: Path) -> str:
     """Return one digest of every file of a model that changes what it says."""
     digest = hashlib.sha256()
     names = ["config.json", "weights.safetensors", "operating_points.json", "calibration.json"]
-    members = (f for f in folder.glob("members/**/*") if f.is_file())  # a panel's
+    members = (  # a panel's; where and in how much memory one was trained changes nothing
+        f for f in folder.glob("members/**/*") if f.is_file() and f.name != "environment.json"
+    )
     if (folder / likeness.FILE).is_file():  # younger than readings that are kept
         names.append(likeness.FILE)
     for name in names + sorted(f.relative_to(folder).as_posix() for f in members):

@@ -39,7 +39,13 @@ from secondreader.evaluation.scored import Readings, fingerprint
 from secondreader.evaluation.units import units
 from secondreader.learning import likeness
 from secondreader.learning.box import model_folder
-from secondreader.learning.hardware import Hardware, device, device_name, first_process
+from secondreader.learning.hardware import (
+    Hardware,
+    device,
+    device_name,
+    first_process,
+    peak_megabytes,
+)
 from secondreader.learning.model_card import write_card
 from secondreader.learning.model_folder import environment
 from secondreader.learning.run_folder import claimed, write_whole
@@ -230,8 +236,13 @@ def _describe(training: Training, folder: Path) -> None:
     seed = int(getattr(training.config, "seed", 0))
     where = device_name(device(training.hardware))
     told = environment(seed, {s.dataset: s.fingerprint for s in training.sources}, where)
+    file = folder / "environment.json"
+    # A call that found all of it trained holds next to nothing.
+    before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    most = [before.get("peak_megabytes"), peak_megabytes()]
+    told |= {"peak_megabytes": max((m for m in most if m is not None), default=None)}
     told |= {"split": training.split, "counts": counts(training)}
-    write_whole(folder / "environment.json", json.dumps(told, indent=1) + "\n")
+    write_whole(file, json.dumps(told, indent=1) + "\n")
 
 
 def _finish(

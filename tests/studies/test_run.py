@@ -11,6 +11,7 @@ from secondreader.domain import SecondReaderError
 from secondreader.evaluation.figures import Comparison, Figure, Metrics
 from secondreader.studies import run, show, spent, study
 from secondreader.studies.run import Data, _identities, chosen, reproduce, stored
+from secondreader.studies.spent import most_megabytes
 from secondreader.studies.study import Cell, Measure, Row, Study, Table
 
 ALL = ("anomaly_cascade", "patch_to_image", "panel", "mined_cnn", "spot_filter")
@@ -456,3 +457,13 @@ def test_on_other_data_every_row_runs_there_and_no_number_is_called_inside(tmp_p
     shown = show.beside(there, "table3", stored(tmp_path / "figures", there), built=ALL)
     assert "44.13 %" in shown and ": inside" not in shown and ": outside" not in shown
     assert "not on the paper's data" in shown
+
+
+def test_the_most_memory_is_that_of_the_training_where_a_call_before_trained(tmp_path):
+    own = most_megabytes(tmp_path)
+    (tmp_path / "environment.json").write_text(json.dumps({"peak_megabytes": own + 5000}))
+    assert most_megabytes(tmp_path) == own + 5000
+    (tmp_path / "environment.json").write_text(json.dumps({"peak_megabytes": 1}))
+    assert most_megabytes(tmp_path) >= own
+    (tmp_path / "environment.json").write_text(json.dumps({"peak_megabytes": None}))
+    assert most_megabytes(tmp_path) >= own

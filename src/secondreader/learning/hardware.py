@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -13,7 +14,8 @@ from torch import nn
 from secondreader.domain import SecondReaderError
 
 __all__ = [
-    "Hardware", "autocast", "device", "device_name", "first_process", "memory_gb", "placed", "precision", "where_read",
+    "Hardware", "autocast", "device", "device_name", "first_process", "memory_gb", "peak_megabytes",
+    "placed", "precision", "where_read",
 ]  # fmt: skip
 
 
@@ -157,8 +159,17 @@ def memory_gb(where: torch.device) -> float:
     """Return the most GB that were in use: of a GPU, else of this process; 0 where nobody knows."""
     if where.type == "cuda":
         return float(torch.cuda.max_memory_allocated(where)) / 1e9
+    return (peak_megabytes() or 0) * 1024**2 / 1e9
+
+
+def peak_megabytes() -> int | None:
+    """Return the most memory that this process has held, mapped files that it touched included.
+
+    ``None`` where the system does not say.
+    """
     try:
         import resource
     except ImportError:  # Windows
-        return 0.0
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        return None
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes, on macOS bytes
+    return round(most / (1024**2 if sys.platform == "darwin" else 1024))

@@ -19,7 +19,7 @@ from secondreader.domain import SecondReaderError
 from secondreader.evaluation.figures import Comparison, Figure, Metrics
 from secondreader.learning.configuration import preset_values, presets, resolve
 from secondreader.methods import METHODS, method
-from secondreader.studies.spent import device_of, hours, peak_megabytes
+from secondreader.studies.spent import device_of, hours, most_megabytes
 from secondreader.studies.study import Cell, Measure, Recipe, Row, Study
 
 __all__ = ["SCHEMA", "Data", "Evaluate", "Outcome", "Train", "chosen", "reproduce", "stored"]
@@ -195,7 +195,7 @@ def reproduce(
                 "seed": seed,
                 "device": device_of(models[row.key] if recipe.trains else ""),
                 "hours": round(spent, 4),
-                "peak_megabytes": peak_megabytes(),
+                "peak_megabytes": most_megabytes(models[row.key] if recipe.trains else ""),
             }
             write(
                 figures / study.name / f"{row.key}.json",

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from secondreader.learning.hardware import device_name, where_read
+from secondreader.learning.hardware import device_name, peak_megabytes, where_read
 
-__all__ = ["device_of", "hours", "peak_megabytes"]
+__all__ = ["device_of", "hours", "most_megabytes"]
 
 
 @contextmanager
@@ -51,20 +51,19 @@ def hours(
 
 def device_of(model: Path | str) -> str:
     """Return what a model was trained on, by its folder; where none says it, what readers read on."""
-    file = Path(model) / "environment.json"
-    told = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return str(told.get("device") or device_name(where_read()))
+    return str(_environment(model).get("device") or device_name(where_read()))
 
 
-def peak_megabytes() -> int | None:
-    """Return the most memory that this process has held, mapped files that it touched included.
+def most_megabytes(model: Path | str) -> int | None:
+    """Return the most memory that this process has held, or the one that trained a model, if that was more.
 
-    Of a call that runs several rows that is the most of those so far. ``None`` where the system does
-    not say.
+    Mapped files count as far as they were touched. Of a call that runs several rows it is the most of
+    those so far. ``None`` where the system does not say.
     """
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes, on macOS bytes
-    return round(most / (1024**2 if sys.platform == "darwin" else 1024))
+    own, told = peak_megabytes(), _environment(model).get("peak_megabytes")
+    return max((int(most) for most in (own, told) if most is not None), default=None)
+
+
+def _environment(model: Path | str) -> dict[str, Any]:
+    file = Path(model) / "environment.json"
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
