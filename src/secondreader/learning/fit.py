@@ -8,6 +8,7 @@ GPU sums are taken in an order that is not fixed, and the last digits differ.
 
 from __future__ import annotations
 
+import gc
 import io
 import itertools
 import json
@@ -159,6 +160,9 @@ def fit(
         module.best, module.best_step, tuple(module.history), _loader_rate(batches), module.rate
     )
     write_whole(done, json.dumps(asdict(fitted), indent=1) + "\n")
+    # Lightning's trainer and the module hold each other, and by the batches all that is learnt from.
+    del module
+    gc.collect()
     return fitted
 
 

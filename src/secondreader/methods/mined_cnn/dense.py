@@ -60,7 +60,8 @@ def where_wanted(network: nn.Sequential, prepared: np.ndarray, wanted: np.ndarra
     out = np.zeros(prepared.shape, np.float32)
     few = wanted.copy()
     rows, cols = prepared.shape
-    padded = np.pad(prepared, AROUND)  # outside the breast lies 0
+    # Outside the breast lies 0; all blocks are of one shape.
+    padded = np.pad(prepared, [(AROUND[0], AROUND[1] + -size % _BLOCK) for size in (rows, cols)])
     for top, left in itertools.product(range(0, rows, _BLOCK), range(0, cols, _BLOCK)):
         block = np.s_[top : top + _BLOCK, left : left + _BLOCK]
         own = wanted[block]
@@ -69,7 +70,8 @@ def where_wanted(network: nn.Sequential, prepared: np.ndarray, wanted: np.ndarra
         around = padded[top : top + _BLOCK + WINDOW - 1, left : left + _BLOCK + WINDOW - 1]
         image = torch.from_numpy(around.astype(np.float32))[None, None].to(device)
         logit = densely(network, image.contiguous(memory_format=torch.channels_last)).float()
-        out[block] = np.where(own, score_of(logit[0, 0]).cpu().numpy(), 0)
+        found = score_of(logit[0, 0]).cpu().numpy()
+        out[block] = np.where(own, found[: own.shape[0], : own.shape[1]], 0)
         few[block] = False
     at = np.argwhere(few)
     out[at[:, 0], at[:, 1]] = somewhere(network, prepared, at)
@@ -132,10 +134,12 @@ def somewhere(network: nn.Sequential, prepared: np.ndarray, positions: np.ndarra
     found = [np.zeros(0, np.float32)]
     for low in range(0, len(positions), _AT_ONCE):
         at = positions[low : low + _AT_ONCE]
+        # In batches of few sizes, powers of two: of each a convolution keeps what it prepared for it.
+        at = at[np.minimum(np.arange(1 << (len(at) - 1).bit_length()), len(at) - 1)]
         patches = torch.from_numpy(views[at[:, 0], at[:, 1]])[:, None].to(device)
         logit = network(patches.contiguous(memory_format=torch.channels_last))
         found.append(score_of(logit.float()).flatten().cpu().numpy())
-    return np.concatenate(found)
+    return np.concatenate(found)[: len(positions)]
 
 
 def quick(network: nn.Sequential) -> nn.Sequential:
