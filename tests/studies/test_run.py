@@ -263,8 +263,25 @@ def test_figures_that_came_without_their_models_are_kept_unless_a_new_row_needs_
     again = chosen(shen, None, ["table1-resnet50-imagenet-s10"])
     assert [o.state for o in go(tmp_path, shen, again, lab, data=data)] == ["stored"]
     whole = chosen(shen, None, ["table2-256-128"])
-    assert [o.state for o in go(tmp_path, shen, whole, lab, data=data)] == ["run", "run"]
+    assert [o.state for o in go(tmp_path, shen, whole, lab, data=data)] == ["trained", "run"]
     assert lab.trained[-1] == ("table2-256-128", "table1-resnet50-imagenet-s10")
+    assert len(lab.evaluated) == 2  # what is stored of the first is not measured again
+
+
+def test_a_lost_model_is_trained_again_for_a_new_row_without_what_it_was_put_against(tmp_path):
+    mordang, lab = study("mordang2016"), Lab([])
+    go(tmp_path, mordang, chosen(mordang, None, ["cnn"]), lab)
+    held = {p.name: p.read_bytes() for p in (tmp_path / "figures" / "mordang2016").iterdir()}
+    (tmp_path / "runs").rename(tmp_path / "lost")
+    again = Lab([])
+    got = go(tmp_path, mordang, chosen(mordang, None, ["cnn-apart"]), again)
+    assert {o.row: o.state for o in got} == {
+        "cascade": "stored", "first": "stored", "cnn-random": "stored", "cnn": "trained", "cnn-apart": "run",
+    }  # fmt: skip
+    assert [key for key, _ in again.trained] == ["cnn", "cnn-apart"]
+    assert [[m.name for m in models] for models in again.evaluated] == [["cnn-apart", "cnn"]]
+    now = {p.name: p.read_bytes() for p in (tmp_path / "figures" / "mordang2016").iterdir()}
+    assert {name: now[name] for name in held} == held
 
 
 def test_rows_of_methods_that_are_not_built_are_left_out_and_so_is_what_needs_them(tmp_path):

@@ -2,7 +2,8 @@
 
 What trains and evaluates is handed in, so this knows no data, and of methods the settings only. A row
 that was stored for the same recipe, settings and data is not run again; a row that others need is run
-before them.
+before them. Where its figures came without its model, and a new row needs that, it is trained again, and
+nothing that it was only put against is.
 """
 
 from __future__ import annotations
@@ -63,7 +64,11 @@ class Data:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a row: ``run``, ``stored`` (before, nothing to do), or ``left out`` and why."""
+    """What became of a row: ``run``, ``stored`` (before, nothing to do), ``trained`` or ``left out`` and why.
+
+    One that is ``trained`` only has its figures stored, and its model, which another row needs, was not
+    there.
+    """
 
     row: str
     state: str
@@ -159,7 +164,8 @@ def reproduce(
     """
     models: dict[str, Path | str] = {}
     identities, settings = _identities(rows, data), _settings(rows, built)
-    done = _done(rows, stored(figures, study), identities, settings, runs / study.name, built)
+    before = stored(figures, study)
+    done, lost = _done(rows, before, identities, settings, runs / study.name, built)
     for row in rows:
         recipe = row.recipe
         if recipe is None:
@@ -176,6 +182,10 @@ def reproduce(
         if row.key in done:
             models[row.key] = home / "model" if recipe.trains else _untrained(recipe, models)
             yield Outcome(row.key, "stored")
+            continue
+        if row.key in lost:
+            models[row.key] = _trained(recipe, home, models, train)
+            yield Outcome(row.key, "trained", "its figures are stored, its model was not there")
             continue
         # Subgroups take minutes, and few tables have any; positions and patches have theirs in any case.
         groups = any(
@@ -234,9 +244,13 @@ def _done(
     settings: Mapping[str, Mapping[str, Any]],
     homes: Path,
     built: Collection[str],
-) -> set[str]:
-    """Return the rows with nothing to do: stored, and with their model there if another needs it."""
+) -> tuple[set[str], set[str]]:
+    """Return the rows with nothing to do, and those that are to be trained again only.
+
+    Both are stored; of the first the model is there, or no other row needs it.
+    """
     done: set[str] = set()
+    lost: set[str] = set()
     needed: set[str] = set()
     # A method's defaults may have changed since; a setting that is younger than the row says nothing.
     changed: set[str] = set()
@@ -257,9 +271,12 @@ def _done(
         there = not recipe.trains or (homes / row.key / "model").is_dir()
         if held and (there or row.key not in needed):
             done.add(row.key)
+        elif held:
+            lost.add(row.key)
+            needed.update(recipe.begins())
         else:
             needed.update(recipe.needs())
-    return done
+    return done, lost
 
 
 def _settings(rows: Sequence[Row], built: Collection[str]) -> dict[str, dict[str, Any]]:

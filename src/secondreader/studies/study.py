@@ -156,9 +156,13 @@ class Recipe:
         named = (self.against,) if isinstance(self.against, str) else self.against
         return tuple(key for key in named if key)
 
+    def begins(self) -> tuple[str, ...]:
+        """Return the rows whose models it is made from."""
+        return tuple(k for k in (self.start, *self.members) if k)
+
     def needs(self) -> tuple[str, ...]:
         """Return the rows that have to be run before this one."""
-        return tuple(k for k in (self.start, *self.members, *self.rivals) if k)
+        return (*self.begins(), *self.rivals)
 
     def why_not(self, built: Collection[str]) -> str:
         """Return why this cannot be run by its preset and the methods that are built, or nothing."""
