@@ -29,7 +29,7 @@ from secondreader.methods.mined_cnn.dense import (
     somewhere,
     where_wanted,
 )
-from secondreader.methods.mined_cnn.network import AROUND, densely
+from secondreader.methods.mined_cnn.network import AROUND, WINDOW, densely
 from secondreader.methods.mined_cnn.prepare import background, noise_curve, prepare, stabilised
 from secondreader.methods.mined_cnn.reader import MinedCnn
 from secondreader.studies import study
@@ -71,6 +71,26 @@ def test_blocks_patches_and_folding_change_nothing(share):
     got = where_wanted(quick(network), image, wanted)
     assert np.allclose(got, np.where(wanted, whole.detach()[0, 0].numpy(), 0), atol=1e-4)
     assert (everywhere(quick(network), image)[:, 9:] > 0).all()
+
+
+def test_convolutions_are_asked_for_few_shapes_whatever_images_and_positions_are(monkeypatch):
+    # What a convolution prepares for a shape it keeps: of as many shapes as there are images, gigabytes.
+    plain, batches, blocks = torch.nn.functional.conv2d, set(), set()
+
+    def seen(image, *rest, **more):
+        if image.shape[1] == 1:  # the first layer's
+            (batches if image.shape[-1] == WINDOW else blocks).add(tuple(image.shape))
+        return plain(image, *rest, **more)
+
+    monkeypatch.setattr(torch.nn.functional, "conv2d", seen)
+    network = quick(trained_once())
+    rng = np.random.default_rng(2)
+    for count in range(1, 40):
+        image = rng.normal(0, 1, rng.integers(30, 200, 2)).astype(np.float32)
+        where_wanted(network, image, rng.random(image.shape) < rng.choice([0.003, 0.3]))
+        assert somewhere(network, image, rng.integers(0, 30, (count, 2))).shape == (count,)
+    assert {shape[0] for shape in batches} <= {1 << k for k in range(13)}
+    assert len(blocks) == 1
 
 
 def test_what_the_first_network_rules_out_is_never_shown_to_the_second():
