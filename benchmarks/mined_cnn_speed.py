@@ -27,10 +27,16 @@ from secondreader.domain import ImageSource, Mammogram, Part
 from secondreader.learning.configuration import resolve
 from secondreader.methods.mined_cnn.config import CascadeSettings, Config
 from secondreader.methods.mined_cnn.data import augmented, data
-from secondreader.methods.mined_cnn.dense import everywhere, quick, somewhere, where_wanted
+from secondreader.methods.mined_cnn.dense import (
+    everywhere,
+    quick,
+    score_of,
+    somewhere,
+    where_wanted,
+)
 from secondreader.methods.mined_cnn.fitting import fit_node
 from secondreader.methods.mined_cnn.haar import drawn_features
-from secondreader.methods.mined_cnn.network import patch_network
+from secondreader.methods.mined_cnn.network import AROUND, WINDOW, patch_network
 from secondreader.methods.mined_cnn.prepare import looked_at, prepare
 from secondreader.methods.mined_cnn.reader import MinedCnn, load
 from secondreader.methods.mined_cnn.train import network_loss
@@ -108,9 +114,16 @@ def patch_by_patch(network: nn.Sequential, prepared: np.ndarray) -> dict:
     dense = everywhere(network, prepared)
     by_patch = somewhere(network, prepared, some)
 
-    # Of a small image: the padding of a whole one is no part of a patch's cost.
-    around = np.ascontiguousarray(prepared[few[0, 0] :, few[0, 1] :][:64, :64], np.float32)
-    alone = best(lambda: [somewhere(network, around, np.array([[32, 32]])) for _ in few], 1)
+    # Padding the image is no part of a patch's cost: only cutting it out, and what the network does.
+    padded = np.pad(prepared.astype(np.float32), AROUND)
+
+    @torch.inference_mode()
+    def each() -> None:
+        for row, col in few:
+            patch = torch.from_numpy(padded[row : row + WINDOW, col : col + WINDOW])[None, None]
+            score_of(network(patch.contiguous(memory_format=torch.channels_last)))
+
+    alone = best(each, 3)
     told = {
         "all at once": best(lambda: everywhere(network, prepared)) / len(inside),
         "batches of 4096": best(lambda: somewhere(network, prepared, some)) / len(some),

@@ -10,12 +10,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydicom import Dataset
 from scipy import ndimage
 
 from mined_phantoms import Phantoms, breast, folder, mammogram, trained_once
 from secondreader import geometry
 from secondreader.domain import Intent, SecondReaderError
 from secondreader.evaluation.positions import binned
+from secondreader.formats.dicom_values import for_processing
 from secondreader.learning import positions
 from secondreader.learning.configuration import resolve
 from secondreader.learning.hardware import Hardware
@@ -259,7 +261,7 @@ def test_what_the_first_network_lets_through_is_written_down(tmp_path):
     config = reader.config.model_copy(update={"threshold": None})
     least = training._threshold(first, own, config, tmp_path)
     told = json.loads((tmp_path / "stages" / "let-through.json").read_text())
-    assert told["threshold"] == least and told["positives kept"] >= 0.5
+    assert told["threshold"] == least and told["positives kept"] >= config.pruned
     given = training._threshold(first, own, reader.config, tmp_path)
     told = json.loads((tmp_path / "stages" / "let-through.json").read_text())
     assert told["threshold"] == given == reader.config.threshold
@@ -287,6 +289,18 @@ def test_the_second_network_learns_from_what_was_mined_or_from_any_negatives(
     else:
         assert given[1].at(np.arange(2)).tolist() == [[0, 200, 50], [1, 100, 100]]
     assert load(tmp_path / "model").second is not None
+
+
+def test_where_nothing_is_mined_nothing_else_takes_its_place(tmp_path, monkeypatch):
+    none = np.zeros((0, 3), np.int64)
+    monkeypatch.setattr(training, "_network", lambda *of: trained_once(4))
+    monkeypatch.setattr(training, "_mined", lambda *of: none)
+    config = Config(widths=(4, 6), validation_negatives=200)
+    with pytest.raises(SecondReaderError, match="got no position that the first network lets"):
+        train(config, Phantoms(), Phantoms(), tmp_path, hardware=Hardware(progress=False))
+    own = data(Phantoms(), config)
+    with pytest.raises(SecondReaderError):
+        own.batch(0, 8, config, positions.of_where(none))
 
 
 _FEW = {
@@ -346,14 +360,25 @@ def test_what_is_taken_off_is_the_mean_of_the_breast_round_each_pixel():
     assert np.abs(got - exact)[inside].max() < 0.3
 
 
-@pytest.mark.parametrize("intent", [Intent.FOR_PRESENTATION, Intent.FOR_PROCESSING])
-def test_noise_is_even_after_it_was_stabilised(intent):
-    rng = np.random.default_rng(1)
+def shown(rng):
+    """Display values: noise grows with the square of the grey level."""
     level = np.tile(np.linspace(0.05, 0.9, 600), (600, 1))
-    spread = 0.02 * np.sqrt(level) if intent is Intent.FOR_PROCESSING else 0.003 + 0.02 * level**2
-    even = stabilised(
-        level + rng.normal(0, 1, level.shape) * spread, np.ones_like(level, bool), intent
-    )
+    return level + rng.normal(0, 1, level.shape) * (0.003 + 0.02 * level**2)
+
+
+def raw(rng):
+    """For Processing as it is read: counts of a detector, whose noise is a square root, as attenuation."""
+    counts = rng.poisson(np.tile(np.exp(np.linspace(9, 5.3, 600)), (600, 1)))
+    ds = Dataset()
+    ds.PixelIntensityRelationship, ds.PixelIntensityRelationshipSign = "LIN", 1
+    ds.BitsStored = 14
+    return for_processing(ds, counts.astype(np.uint16), None)[0]
+
+
+@pytest.mark.parametrize("values", [shown, raw])
+def test_noise_is_even_after_it_was_stabilised(values):
+    noisy = values(np.random.default_rng(1))
+    even = stabilised(noisy, np.ones(noisy.shape, bool))
     rough = even - ndimage.uniform_filter(even, 9)
     own = [rough[:, c : c + 60].std() for c in range(20, 560, 60)]
     assert own == pytest.approx([1.0] * len(own), rel=0.15)

@@ -127,15 +127,19 @@ def test_a_node_stops_when_it_has_thrown_enough_away():
     assert len(many.node.cuts) > 1 and many.kept >= 0.99
 
 
-def test_a_node_that_cannot_throw_enough_away_is_the_last():
-    told = []
+def test_after_a_node_that_cannot_throw_enough_away_others_learn_from_what_it_lets_through():
+    told, asked = [], []
     windows, _ = spotted(300, 0, 0.0)
+
+    def negatives(nodes, count):
+        asked.append(len(nodes))
+        return spotted(0, 300, seed=1 + len(nodes))[0]
+
     nodes = fit_cascade(
-        windows, lambda nodes, count: spotted(0, 300, seed=1 + len(nodes))[0],
-        CascadeSettings(window=8, features=5, nodes=4, stumps=3), 0,
+        windows, negatives, CascadeSettings(window=8, features=5, nodes=4, stumps=3), 0,
         on_node=lambda number, fitted, count: told.append(fitted.through),
     )  # fmt: skip
-    assert len(nodes) == 1 and told[0] > 0.5
+    assert len(nodes) == 4 and min(told) > 0.5 and asked == [0, 1, 2, 3]
 
 
 def test_where_next_to_nothing_is_let_through_the_cascade_ends():

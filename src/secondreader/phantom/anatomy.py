@@ -86,6 +86,8 @@ class Breast:
         How strong the dark lines of fine stroma are, fat between fibres.
     winding
         How far strands wind on their way to the nipple; 0: they are straight.
+    uneven
+        How much more fine stroma there is in some places than in others; 0: as much everywhere.
     """
 
     laterality: Laterality
@@ -107,6 +109,7 @@ class Breast:
     septa: float = 0.0
     dark: float = 1.0
     winding: float = 1.0
+    uneven: float = 0.25
 
 
 @dataclass(frozen=True, eq=False, slots=True)

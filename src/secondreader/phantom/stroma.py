@@ -110,7 +110,7 @@ def fibres(
     fine -= 3.4 * breast.dark * ridges(_strands(rng, (0.7, 2.2), polar), 0.22)
     net = smooth_field(rng, shape, GRID_MM, (0.9, 1.1))
     fine += 1.6 * ridges(net, 0.18) - 1.1 * breast.dark * ridges(net - 0.7, 0.18)
-    total += fine * np.exp(np.float32(0.25) * patchy)
+    total += fine * np.exp(np.float32(breast.uneven) * patchy)
     haze = _fan(rng, polar, 3.0, 25.0, 1.5)
     total += np.clip(2.5 + 1.6 * haze, 0, None)
     inside = np.clip((depth - 1.0) / 5.0, 0, 1)

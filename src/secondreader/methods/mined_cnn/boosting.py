@@ -28,8 +28,6 @@ from secondreader.methods.mined_cnn.judging import mean_sensitivity, validated
 
 __all__ = ["boosted"]
 
-_ROUNDS = 4  # of drawing from an image, each of twice as many as the one before
-
 
 def boosted(own: Data, held: Data, config: Config, folder: Path, hardware: Hardware) -> list[Node]:
     """Fit the cascade; nodes are kept as they are fitted, and a second call goes on after the last.
@@ -48,6 +46,11 @@ def boosted(own: Data, held: Data, config: Config, folder: Path, hardware: Hardw
         Of the nodes' files.
     hardware
         What to use.
+
+    Returns
+    -------
+    list of Node
+        Those that it is read by.
 
     Raises
     ------
@@ -159,17 +162,15 @@ def _of_image(
 ) -> np.ndarray:
     """Return at most so many negatives (n, 3) of an image that a cascade lets through.
 
-    Only as many are looked at as it takes: of the first round, half are expected to pass each node.
+    Only as many are looked at as it takes: twice as many in each round as in the one before.
     """
     numbers = np.asarray(own.negative.of_image(image), np.int64)
     sums = integral(np.asarray(own.images.pixels(image)), window)
     found = np.zeros((0, 3), np.int64)
     order = rng.permutation(numbers)
-    begun, size = 0, most << len(nodes)
-    for _ in range(_ROUNDS):
+    begun, size = 0, 2 * most
+    while len(found) < most and begun < len(order):
         where = own.negative.at(np.sort(order[begun : begun + size]))
         found = np.concatenate([found, where[passed(nodes, sums, where[:, 1:])]])
         begun, size = begun + size, size * 2
-        if len(found) >= most or begun >= len(order):
-            break
     return found[np.sort(rng.permutation(len(found))[:most])]

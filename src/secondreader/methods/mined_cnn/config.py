@@ -40,7 +40,8 @@ class CascadeSettings(BaseModel):
     kept: float = Field(default=0.99, gt=0, le=1)  # of positives in each node, as the issue says
     thrown: float = Field(default=0.5, gt=0, lt=1)  # of negatives in each node, likewise
     negatives: int = Field(default=200_000, gt=0)  # ours: of a node
-    images: int = Field(default=400, gt=0)  # ours: that a node's negatives come from, at most
+    # Ours: that a node's negatives come from, at most; those of the first node come from all.
+    images: int = Field(default=400, gt=0)
     # Ours: of each calcification, as it is and then moved, turned and mirrored, as the networks see it.
     copies: int = Field(default=4, gt=0)
     loss: Literal["ranking", "exponential"] = "ranking"  # Bria 2014; exponential is AdaBoost's
@@ -60,8 +61,7 @@ class Config(BaseModel):
     ] = "cnn"
     spacing_mm: float = Field(default=0.1, gt=0, le=0.25)
     coarsest_mm: float = Field(default=0.25, gt=0)
-    # Noise of the same spread in every image: a square root of linear detector values, else a curve
-    # that is estimated from the image itself.
+    # Noise of the same spread at every grey level, by a curve estimated from the image itself.
     stabilise: bool = True
     background_mm: float = Field(default=2.0, gt=0)  # what is smoother than this is taken off
     widths: tuple[int, int] = (8, 24)  # channels of the first and of the second network

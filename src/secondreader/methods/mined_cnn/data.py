@@ -40,10 +40,22 @@ class Data:
     ) -> Batch:
         """Return the batch of a step: ``image`` (n, 1, h, w) and ``label`` (n,) float32.
 
-        ``negative`` takes the place of the set's own: the mined ones.
+        Parameters
+        ----------
+        step
+            Its number, which with the seed decides what is drawn.
+        count
+            Of positions.
+        config
+            The method's settings.
+        negative
+            In place of the set's own: the mined ones.
         """
         rng = generator(config.seed, step)
-        classes = {"calcifications": self.positive, "other positions": negative or self.negative}
+        classes = {
+            "calcifications": self.positive,
+            "other positions": self.negative if negative is None else negative,
+        }
         share = config.positive_share
         where, label = balanced(
             classes, dict(zip(classes, (share, 1 - share), strict=True)), rng, count
@@ -84,6 +96,11 @@ def data(
     workers
         Processes that prepare.
 
+    Returns
+    -------
+    Data
+        Of the images that the preparation takes.
+
     Raises
     ------
     SecondReaderError
@@ -100,7 +117,7 @@ def data(
             f"makers: got images of {there}, expected some of {', '.join(makers)}"
         )
     ready = prepared_by(
-        images, prepare, config, name=f"{NAME}/3",
+        images, prepare, config, name=f"{NAME}/4",
         depends=("spacing_mm", "coarsest_mm", "stabilise", "background_mm"), records=records,
         progress=progress, workers=workers,
     )  # fmt: skip

@@ -24,6 +24,7 @@ __all__ = ["Fitted", "fit_cascade", "fit_node"]
 _BINS = 128
 _MANY = 20_000  # positions of a class that its quantiles are taken of
 _CHUNK = 16_384  # positions whose values are held at once
+_HAIR = 1e-5  # of all votes
 _FEWEST = 200  # negatives without which no further node is trained
 
 
@@ -59,6 +60,11 @@ def fit_node(
         (f, 2, 5).
     settings
         How many stumps, what to keep and to throw, which loss.
+
+    Returns
+    -------
+    Fitted
+        The node, and what it does with these windows.
     """
     binned, edges = _binned(windows, truth, features)
     sums = np.zeros(len(windows), np.float32)
@@ -80,9 +86,10 @@ def fit_node(
         cuts.append(float(edges[number, edge]))
         votes.append(vote)
         sums += np.where(binned[number] > edge, vote, -vote).astype(np.float32)
-        # The highest threshold that keeps enough positives.
+        # The highest threshold that keeps enough positives, and a hair less: rounding must not lose the
+        # last of them where votes are added up in another order.
         ranked = np.sort(sums[truth])
-        least = float(ranked[int((1 - settings.kept) * len(ranked))])
+        least = float(ranked[int((1 - settings.kept) * len(ranked))]) - _HAIR * sum(map(abs, votes))
         through = float((sums[~truth] >= least).mean())
         if through <= 1 - settings.thrown:
             break
@@ -130,9 +137,10 @@ def _edges(windows: np.ndarray, truth: np.ndarray, features: np.ndarray) -> np.n
 
 
 def _stump(binned: np.ndarray, signed: np.ndarray) -> tuple[int, int, float]:
-    """Return the feature, its edge and the vote that lower the loss most: ½ ln of right over wrong.
+    """Return the feature and its edge that tell classes apart best, and the vote, ½ ln of right over wrong.
 
-    ``signed`` (n,) are the weights, those of negatives below 0.
+    ``signed`` (n,) are the weights, those of negatives below 0. For the exponential loss that vote is
+    the best one; for the ranking loss it is Freund's, which lowers a bound of it.
     """
     best = (0, 0, 0.0)
     strongest = 0.0
@@ -159,8 +167,8 @@ def fit_cascade(
 ) -> list[Node]:
     """Fit node after node.
 
-    A node that cannot throw enough away with all its stumps is the last: those after it would learn
-    from what it learnt from.
+    One that cannot throw enough away with all its stumps is followed by others all the same: each learns
+    from fresh negatives, by features of its own. How many are of use, validation must say.
 
     Parameters
     ----------
@@ -179,8 +187,7 @@ def fit_cascade(
     Returns
     -------
     list of Node
-        As many as the settings say, or fewer where next to nothing is let through or too little is
-        thrown away.
+        As many as the settings say, or fewer where next to nothing is let through.
 
     Raises
     ------
@@ -189,8 +196,6 @@ def fit_cascade(
     """
     nodes = [] if nodes is None else nodes
     for number in range(len(nodes), settings.nodes):
-        if nodes and len(nodes[-1].cuts) >= settings.stumps:
-            break
         rng = np.random.default_rng((seed, number))
         features = drawn_features(settings.window, settings.features, rng)
         other = negatives(list(nodes), settings.negatives)

@@ -3,7 +3,8 @@
 References
 ----------
 Bria et al. (2014), section 2.1, equalise the noise before detection, as Karssemeijer (1993) and
-McLoughlin et al. (2004) did; the square root is Anscombe's for counts.
+McLoughlin et al. (2004) did. Theirs is a square root where values are linear in the dose; here none are:
+For Processing pixels come as attenuation, their logarithm stretched to [0, 1].
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from PIL import Image
 from scipy import ndimage
 
 from secondreader import detections, geometry, imaging
-from secondreader.domain import Frame, Intent, Mammogram
+from secondreader.domain import Frame, Mammogram
 from secondreader.methods.mined_cnn.config import NAME, Config
 
 __all__ = ["background", "looked_at", "noise_curve", "prepare", "refusal", "stabilised"]
@@ -40,8 +41,9 @@ def prepare(mammogram: Mammogram, config: Config) -> tuple[np.ndarray, Frame] | 
     Returns
     -------
     tuple or None
-        (rows, cols) float16, in eighths of the noise's spread, and its frame; outside the breast 0
-        exactly, inside never. ``None`` where the image is refused or holds no breast.
+        (rows, cols) float16 in units of eight times the noise's spread, or without `Config.stabilise`
+        of eight times that of the whole breast's rest, and its frame; outside the breast 0 exactly,
+        inside never. ``None`` where the image is refused or holds no breast.
     """
     if refusal(mammogram, config) is not None:
         return None
@@ -64,7 +66,7 @@ def prepare(mammogram: Mammogram, config: Config) -> tuple[np.ndarray, Frame] | 
     even = values
     if config.stabilise:
         bits = mammogram.source.bits or 12
-        even = stabilised(values, inside, mammogram.source.intent, _ROUNDING / (2**bits - 1))
+        even = stabilised(values, inside, _ROUNDING / (2**bits - 1))
     apart = even - background(even, inside, config.background_mm / config.spacing_mm)
     noise = _spread(apart[inside]) if not config.stabilise else 1.0
     scaled = np.clip(apart / (noise * _SPREAD), -60, 60)
@@ -96,9 +98,7 @@ def background(values: np.ndarray, inside: np.ndarray, sigma: float) -> np.ndarr
     return np.asarray(mean.resize(size, Image.Resampling.BILINEAR))[:rows, :cols]
 
 
-def stabilised(
-    values: np.ndarray, inside: np.ndarray, intent: Intent | None, least: float = 1e-4
-) -> np.ndarray:
+def stabilised(values: np.ndarray, inside: np.ndarray, least: float = 1e-4) -> np.ndarray:
     """Return values whose noise has the spread 1 at every grey level.
 
     Parameters
@@ -107,9 +107,6 @@ def stabilised(
         (rows, cols) float32.
     inside
         (rows, cols) bool: the breast.
-    intent
-        For-processing values are linear in the dose, their noise a square root: one number is
-        estimated. Of others the noise is estimated level by level.
     least
         The spread that noise has at least, such as that of rounding to whole grey levels: where an
         image of few bits is flat, the difference of two neighbours may be none.
@@ -120,11 +117,6 @@ def stabilised(
         (rows, cols) float32: ∫ dv / σ(v), σ the noise's curve.
     """
     levels, spread = noise_curve(values, inside, least)
-    if intent is Intent.FOR_PROCESSING:
-        # σ² = k v: 2 √v / √k has the spread 1.
-        k = float(np.median(spread**2 / np.maximum(levels, 1e-4)))
-        rooted: np.ndarray = 2 * np.sqrt(np.maximum(values, 0)) / np.sqrt(max(k, 1e-12))
-        return rooted.astype(np.float32)
     steps = np.linspace(0, 1, 512)
     slope = 1 / np.interp(steps, levels, spread)
     curve = np.concatenate([[0], np.cumsum((slope[1:] + slope[:-1]) / 2 * np.diff(steps))])

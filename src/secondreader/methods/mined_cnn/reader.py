@@ -33,7 +33,7 @@ class MinedCnn:
     """Reads microcalcifications and their clusters; see the package."""
 
     name = NAME
-    # Evening out the noise makes linear detector values and display values alike.
+    # Evening out the noise makes For Processing values and display values alike.
     intents: frozenset[Intent | None] = frozenset(
         {Intent.FOR_PRESENTATION, Intent.FOR_PROCESSING, None}
     )

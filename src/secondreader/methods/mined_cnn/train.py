@@ -86,6 +86,11 @@ def train(
                 if config.second_learns == "mined":
                     folder = run_dir / "stages" / f"mined-{number}"
                     more = _mined(first, second, own, config, folder, hardware)
+                    if not len(more):
+                        raise SecondReaderError(
+                            "mining: got no position that the first network lets through, expected some; "
+                            "a lower threshold, or more positives to pass (pruned), would give some"
+                        )
                     hard = np.unique(np.concatenate([hard, more]), axis=0)
                     negative = of_where(hard)
                 stage = f"second-{number}"
@@ -218,7 +223,8 @@ def _threshold(network: nn.Sequential, held: Data, config: Config, run_dir: Path
     own = _at(reading, held, positive)
     least = config.threshold
     if least is None:
-        least = float(np.quantile(own, 1 - config.pruned)) if len(own) else 0.5
+        # Of few positives no less than the share that is asked for.
+        least = float(np.quantile(own, 1 - config.pruned, method="lower")) if len(own) else 0.5
     told = {
         "threshold": least,
         "positives": len(own),
