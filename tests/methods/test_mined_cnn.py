@@ -190,6 +190,15 @@ def test_positions_score_what_reading_scores(tested):
     assert negative == pytest.approx(known[wanted(own, 1)], abs=1e-4)
 
 
+def test_a_calcification_where_nothing_is_read_scores_nothing():
+    first = quick(trained_once(4))
+    for skin, least in ((3.0, 0.01), (17.0, 0.0)):  # the calcification lies 16 mm from the skin
+        reader = MinedCnn(Config(detector="first", widths=(4, 6), skin_mm=skin), first)
+        positive, negative = reader.positions(Phantoms())[1](0)
+        assert len(positive) == 1 and (positive[0] > least) == (skin < 16)
+        assert len(negative) and (negative > 0).all()
+
+
 def both(mined=30):
     """Two networks of which the first lets a hundredth through, what they learn from, and a reader."""
     first, second = trained_once(4), trained_once(6, seed=1)

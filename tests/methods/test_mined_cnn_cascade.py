@@ -15,7 +15,14 @@ from secondreader.domain import SecondReaderError
 from secondreader.learning.hardware import Hardware
 from secondreader.methods.mined_cnn import Config
 from secondreader.methods.mined_cnn.boosting import _positives, boosted
-from secondreader.methods.mined_cnn.cascade import cascade_arrays, cascade_from, passed, scores
+from secondreader.methods.mined_cnn.cascade import (
+    Node,
+    cascade_arrays,
+    cascade_from,
+    passed,
+    scores,
+    scores_by_count,
+)
 from secondreader.methods.mined_cnn.config import CascadeSettings
 from secondreader.methods.mined_cnn.data import data
 from secondreader.methods.mined_cnn.fitting import fit_cascade, fit_node
@@ -127,19 +134,23 @@ def test_a_node_stops_when_it_has_thrown_enough_away():
     assert len(many.node.cuts) > 1 and many.kept >= 0.99
 
 
-def test_after_a_node_that_cannot_throw_enough_away_others_learn_from_what_it_lets_through():
+@pytest.mark.parametrize(("height", "count"), [(0.8, 4), (0.0, 1)])
+def test_a_node_that_throws_less_than_half_away_is_followed_by_others_and_less_than_a_tenth_by_none(
+    height, count
+):
     told, asked = [], []
-    windows, _ = spotted(300, 0, 0.0)
 
     def negatives(nodes, count):
         asked.append(len(nodes))
-        return spotted(0, 300, seed=1 + len(nodes))[0]
+        return spotted(0, 3000, seed=1 + len(nodes))[0]
 
     nodes = fit_cascade(
-        windows, negatives, CascadeSettings(window=8, features=5, nodes=4, stumps=3), 0,
+        spotted(300, 0, height)[0], negatives,
+        CascadeSettings(window=8, features=100, nodes=4, stumps=5), 0,
         on_node=lambda number, fitted, count: told.append(fitted.through),
     )  # fmt: skip
-    assert len(nodes) == 4 and min(told) > 0.5 and asked == [0, 1, 2, 3]
+    assert len(nodes) == len(told) == count and asked == list(range(count))
+    assert told[0] > 0.9 if count == 1 else 0.5 < told[0] <= max(told) <= 0.9
 
 
 def test_where_next_to_nothing_is_let_through_the_cascade_ends():
@@ -262,6 +273,23 @@ def test_a_cascade_that_was_stopped_goes_on_after_its_last_node(tmp_path):
     assert len(told["nodes"]) == 3 and told["read by"] == len(whole)
     assert all(n["positives"] == 8 and n["positives kept"] >= 0.99 for n in told["nodes"])
     assert [n["stumps"] for n in told["nodes"]][: len(whole)] == [len(n.cuts) for n in whole]
+
+
+def test_scores_by_so_many_nodes_are_those_of_the_shorter_cascades():
+    rng = np.random.default_rng(0)
+    image = np.cumsum(rng.normal(0, 1, (150, 120)), axis=1)
+    nodes = [
+        Node(drawn_features(12, 5, rng), rng.normal(0, 1, 5).astype(np.float32),
+             rng.uniform(0.1, 1, 5).astype(np.float32), -0.5)
+        for _ in range(4)
+    ]  # fmt: skip
+    at = np.argwhere(np.ones(image.shape, bool))
+    found = scores_by_count(nodes, image, 12, at)
+    assert found.shape == (4, len(at))
+    assert 0.05 < (found[3] > 0.5).mean() < (found[0] > 0.5).mean() < 0.95
+    for count, of in enumerate(found, 1):
+        wanted = scores(nodes[:count], np.where(image == 0, 1e-3, image), 12).ravel()
+        assert (np.abs(of - wanted) < 1e-4).mean() > 0.999  # a value at a cut may fall either way
 
 
 def test_by_how_many_nodes_a_cascade_is_read_is_chosen_on_validation_positions(tmp_path):

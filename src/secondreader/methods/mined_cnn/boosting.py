@@ -18,11 +18,11 @@ from secondreader.methods.mined_cnn.cascade import (
     cascade_arrays,
     cascade_from,
     passed,
-    scores,
+    scores_by_count,
 )
 from secondreader.methods.mined_cnn.config import Config
 from secondreader.methods.mined_cnn.data import Data
-from secondreader.methods.mined_cnn.fitting import Fitted, fit_cascade
+from secondreader.methods.mined_cnn.fitting import Fitted, fit_cascade, last
 from secondreader.methods.mined_cnn.haar import integral
 from secondreader.methods.mined_cnn.judging import mean_sensitivity, validated
 
@@ -92,7 +92,8 @@ def boosted(own: Data, held: Data, config: Config, folder: Path, hardware: Hardw
                 write_whole(file, safetensors.torch.save(cascade_arrays(nodes, "")))
             progress(number + 1, settings.nodes)
 
-        fit_cascade(positives, negatives, settings, config.seed, kept, nodes)
+        if not (told and last(told[-1]["negatives let through"])):
+            fit_cascade(positives, negatives, settings, config.seed, kept, nodes)
     found = _judged(nodes, held, config)
     count = int(np.argmax(found)) + 1
     if first_process():
@@ -103,20 +104,13 @@ def boosted(own: Data, held: Data, config: Config, folder: Path, hardware: Hardw
 
 def _judged(nodes: list[Node], held: Data, config: Config) -> list[float]:
     """Return the mean sensitivity on validation positions by the first node, the first two, and so on."""
-    counts = range(1, len(nodes) + 1)
     both = validated(held, config)
-    found = [np.zeros((len(counts), len(where)), np.float32) for where in both]
+    found = [np.zeros((len(nodes), len(where)), np.float32) for where in both]
     for image in range(len(held.images)):
         prepared = np.asarray(held.images.pixels(image))
-        asked = np.zeros(prepared.shape, bool)
-        own = [np.flatnonzero(where[:, 0] == image) for where in both]
-        places = [tuple(where[at, 1:].T) for where, at in zip(both, own, strict=True)]
-        for place in places:
-            asked[place] = True
-        for number, count in enumerate(counts):
-            known = scores(nodes[:count], prepared, config.cascade.window, asked)
-            for known_at, at, place in zip(found, own, places, strict=True):
-                known_at[number, at] = known[place]
+        for known, where in zip(found, both, strict=True):
+            own = np.flatnonzero(where[:, 0] == image)
+            known[:, own] = scores_by_count(nodes, prepared, config.cascade.window, where[own, 1:])
     return [mean_sensitivity(*of) for of in zip(*found, strict=True)]
 
 

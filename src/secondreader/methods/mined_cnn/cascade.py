@@ -9,7 +9,7 @@ Bria et al. (2014), sections 2.3 and 2.4.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +28,7 @@ __all__ = [
     "cascade_from",
     "passed",
     "scores",
+    "scores_by_count",
 ]
 
 _STRIP = 64  # rows
@@ -95,32 +96,77 @@ def scores(
     return out
 
 
+def scores_by_count(
+    nodes: Sequence[Node], prepared: np.ndarray, window: int, at: np.ndarray
+) -> np.ndarray:
+    """Return the scores of positions (n, 2) by the first node, by the first two, and so on, (nodes, n).
+
+    As `scores` gives them, to rounding; each node looks at a position once.
+    """
+    sums = integral(prepared, window)
+    came = np.full(len(at), len(nodes))  # the node that throws a position away
+    shares = np.zeros((len(nodes), len(at)), np.float32)
+    walk = _walk(
+        nodes, len(at), lambda node, own: node.sums(values_at(sums, node.features, at[own]))
+    )
+    for number, (own, share, through) in enumerate(walk):
+        shares[number, own] = share
+        came[own[~through]] = number
+    thrown = np.minimum(came, len(nodes) - 1), np.arange(len(at))
+    out = np.zeros_like(shares)
+    for number in range(len(nodes)):
+        low = _thrown(came, shares[thrown], number + 1)
+        out[number] = np.where(came > number, 0.5 + shares[number] / 2, low)
+    return out
+
+
 def _strip(nodes: Sequence[Node], inside: np.ndarray, sums: np.ndarray) -> np.ndarray:
     """Return the scores of a strip of pixels (rows, cols)."""
     shape = (inside.shape[0], inside.shape[1])
     out = np.zeros(shape, np.float32)
     at = np.argwhere(inside)
-    total, most = np.zeros(len(at), np.float32), 0.0
-    for number, node in enumerate(nodes):
-        if len(at) > _MOST_GATHERED * inside.size:
-            # Everywhere at once: shifting an integral image is cheaper than gathering from it.
-            votes = np.zeros(shape, np.float32)
-            for feature, cut, vote in zip(node.features, node.cuts, node.votes, strict=True):
-                votes += (values_everywhere(sums, feature, shape) > cut) * (2 * vote)
-            votes -= node.votes.sum()
-            found = votes[at[:, 0], at[:, 1]]
-        else:
-            found = node.sums(values_at(sums, node.features, at))
+
+    def votes(node: Node, own: np.ndarray) -> np.ndarray:
+        if len(own) <= _MOST_GATHERED * inside.size:
+            return node.sums(values_at(sums, node.features, at[own]))
+        # Everywhere at once: shifting an integral image is cheaper than gathering from it.
+        total = np.zeros(shape, np.float32)
+        for feature, cut, vote in zip(node.features, node.cuts, node.votes, strict=True):
+            total += (values_everywhere(sums, feature, shape) > cut) * (2 * vote)
+        total -= node.votes.sum()
+        found: np.ndarray = total[at[own, 0], at[own, 1]]
+        return found
+
+    for number, (own, share, through) in enumerate(_walk(nodes, len(at), votes)):
+        found = np.where(through, 0.5 + share / 2, _thrown(number, share, len(nodes)))
+        out[at[own, 0], at[own, 1]] = found
+    return out
+
+
+def _walk(
+    nodes: Sequence[Node], count: int, votes: Callable[[Node, np.ndarray], np.ndarray]
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield, node by node, which of so many positions it looks at, their shares, and which pass it.
+
+    ``votes`` gives a node's sums of votes for some of the positions.
+    """
+    own, total, most = np.arange(count), np.zeros(count, np.float32), 0.0
+    for node in nodes:
+        found = votes(node, own)
         total += found
         most += float(np.abs(node.votes).sum())
-        share = np.clip((total + most) / max(2 * most, 1e-6), 0, 1)
         through = found >= node.least
-        thrown = at[~through]
-        # Never quite the next node's step, nor the half of what passes.
-        out[thrown[:, 0], thrown[:, 1]] = (number + 0.999 * share[~through]) / (2 * len(nodes))
-        at, total, share = at[through], total[through], share[through]
-    out[at[:, 0], at[:, 1]] = 0.5 + share / 2
-    return out
+        yield own, np.clip((total + most) / max(2 * most, 1e-6), 0, 1), through
+        own, total = own[through], total[through]
+
+
+def _thrown(number: int | np.ndarray, share: np.ndarray, count: int) -> np.ndarray:
+    """Return the scores of what a node of so many throws away.
+
+    Never quite the next node's step, nor the half of what passes.
+    """
+    found: np.ndarray = (number + np.float32(0.999) * share) / np.float32(2 * count)
+    return found
 
 
 def cascade_arrays(nodes: list[Node], prefix: str) -> dict[str, Tensor]:

@@ -19,12 +19,14 @@ from secondreader.methods.mined_cnn.cascade import Node
 from secondreader.methods.mined_cnn.config import CascadeSettings
 from secondreader.methods.mined_cnn.haar import drawn_features, values_of
 
-__all__ = ["Fitted", "fit_cascade", "fit_node"]
+__all__ = ["Fitted", "fit_cascade", "fit_node", "last"]
 
 _BINS = 128
 _MANY = 20_000  # positions of a class that its quantiles are taken of
 _CHUNK = 16_384  # positions whose values are held at once
 _HAIR = 1e-5  # of all votes
+_LOWER = 1e-4  # of eight noises: float32 rounds sums of a strip of an image to a tenth of that
+_LITTLE = 0.1  # of negatives thrown away: those after would learn from what it learnt from
 _FEWEST = 200  # negatives without which no further node is trained
 
 
@@ -129,8 +131,8 @@ def _edges(windows: np.ndarray, truth: np.ndarray, features: np.ndarray) -> np.n
         return found
 
     half = _BINS // 2
-    # A hair below, so that the lowest positive itself still lies above the lowest of them.
-    ours = np.nextafter(quantiles(truth, np.linspace(0, 1, half)), np.float32(-np.inf))
+    # A hair below, so that a positive still lies above its own where sums are rounded in another way.
+    ours = quantiles(truth, np.linspace(0, 1, half)) - np.float32(_LOWER)
     theirs = quantiles(~truth, np.linspace(0, 1, half + 1)[1:-1])
     edges: np.ndarray = np.sort(np.concatenate([ours, theirs]), axis=0).T
     return np.ascontiguousarray(edges)
@@ -167,7 +169,7 @@ def fit_cascade(
 ) -> list[Node]:
     """Fit node after node.
 
-    One that cannot throw enough away with all its stumps is followed by others all the same: each learns
+    One that cannot throw half away with all its stumps is followed by others all the same: each learns
     from fresh negatives, by features of its own. How many are of use, validation must say.
 
     Parameters
@@ -187,7 +189,8 @@ def fit_cascade(
     Returns
     -------
     list of Node
-        As many as the settings say, or fewer where next to nothing is let through.
+        As many as the settings say, or fewer where next to nothing is let through, or thrown away
+        (`last`).
 
     Raises
     ------
@@ -210,4 +213,11 @@ def fit_cascade(
         fitted = fit_node(every, np.arange(len(every)) < len(positives), features, settings)
         nodes.append(fitted.node)
         on_node(number, fitted, len(other))
+        if last(fitted.through):
+            break
     return nodes
+
+
+def last(through: float) -> bool:
+    """Say whether a node that lets such a share of negatives through is the last: it throws no tenth away."""
+    return through > 1 - _LITTLE

@@ -96,7 +96,8 @@ class MinedCnn:
             The records that it reads, and a function of the number of each to the scores of its
             calcifications, of the middle of each, and of its other positions a millimetre or more from
             one (`Config.away_mm`), both (n,) float32. One pixel of either: the best of several would
-            be higher of noise too.
+            be higher of noise too. What lies next to the skin (`Config.skin_mm`) is not read: a
+            calcification there scores 0, and other positions there do not count.
         """
         own = data(images, self.config, negatives=self.config.tested)
 
@@ -106,7 +107,7 @@ class MinedCnn:
             rows, cols = own.centres[index].T
             asked = other.copy()
             asked[rows, cols] = True
-            known = self.known(prepared, asked & (prepared != 0))
+            known = self.known(prepared, asked & looked_at(prepared, self.config))
             return known[rows, cols], known[other]
 
         return own.images.records, scored
