@@ -147,7 +147,7 @@ def _mended(breast: Breast, anatomy: int) -> Breast:
     """Return a breast with what the first anatomy lacked beside real films.
 
     2: tissue skewed to the bright, by a web of crisp septa in place of most fibres, fewer dark lines and
-    smoother lobes, and strands that wind less. 3: pectoral muscles as narrow and steep as women's.
+    smoother lobes, fine stroma that is less even, and strands that wind less. 3: pectoral muscles as narrow and steep as women's.
     """
     rng = np.random.default_rng((breast.seed, 13))  # its own stream: what else is drawn stays
     septa = float(rng.uniform(0.6, 1.3))
@@ -160,7 +160,8 @@ def _mended(breast: Breast, anatomy: int) -> Breast:
         breast = replace(
             breast,
             septa=septa,
-            dark=0.4,
+            dark=0.6,
+            uneven=0.5,
             winding=0.35,
             clumps=0.4 * breast.clumps,
             fibres=0.35 * breast.fibres,

@@ -94,14 +94,19 @@ def fibres(
     shape = depth.shape
     polar = _polar(rng, breast, down, x)
     total = np.zeros(shape, np.float32)
+    # Where there are septa no patch is so full of lines that they look like a tangle of threads.
+    fullest = np.float32(1 if breast.septa else np.inf)
     kinds = (((3.6, 18.0), 0.10, 3.2), ((2.2, 10.0), 0.13, 2.2), ((6.0, 22.0), 0.07, 4.0))
     for scale, width, amount in kinds:
         lines = ridges(_strands(rng, scale, polar), width)
         weight = enlarged_to(smooth_field(rng, part(shape, 8), 8 * GRID_MM, (9, 14)), shape)
+        weight = np.minimum(weight, fullest)
         total += np.float32(amount) * lines * np.exp(np.float32(0.9) * weight - np.float32(0.4))
     patchy = enlarged_to(smooth_field(rng, part(shape, 8), 8 * GRID_MM, (10, 10)), shape)
+    patchy = np.minimum(patchy, fullest)
     net = enlarged_to(smooth_field(rng, part(shape), 2 * GRID_MM, (2.6, 3.2)), shape)
-    total += 1.6 * ridges(net, 0.10) * np.exp(np.float32(0.8) * patchy - np.float32(0.3))
+    if not breast.septa:  # else there is a web; the net's lines are closed, and like worms
+        total += 1.6 * ridges(net, 0.10) * np.exp(np.float32(0.8) * patchy - np.float32(0.3))
     total *= np.float32(breast.fibres)
     # Fine stroma is everywhere, much the same in all women; fat between it is as fine, and dark.
     fine = 2.3 * ridges(_strands(rng, (1.2, 4.5), polar), 0.20)
@@ -147,10 +152,10 @@ def septa(
     shape = depth.shape
     polar = _polar(rng, breast, down, x)
     total = np.zeros(shape, np.float32)
-    for cell, stretch, amount in ((5.0, 1.0, 3.2), (9.0, 1.3, 4.5), (15.0, 1.6, 4.5)):
+    for cell, stretch, amount in ((5.0, 1.3, 2.6), (9.0, 1.8, 3.6), (15.0, 2.2, 3.6)):
         wall = np.exp(-0.5 * (_from_wall(rng, polar, cell, stretch) / (0.3 + 0.03 * cell)) ** 2)
         patchy = smooth_field(rng, part(shape, 4), 4 * GRID_MM, (7.0, 9.0))
-        weight = np.float32(0.8) * enlarged_to(patchy, shape) - np.float32(0.32)
+        weight = np.float32(0.8) * np.minimum(enlarged_to(patchy, shape), 1) - np.float32(0.32)
         total += np.float32(amount) * wall.astype(np.float32) * np.exp(weight)
     total *= 0.15 + 0.85 / (1 + np.exp(0.8 - 2 * place))
     inside = np.clip((depth - 1.0) / 5.0, 0, 1)

@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 _STRIP = 64  # rows
-_MOST_GATHERED = 0.3  # of a strip's pixels
+_MOST_GATHERED = 0.18  # of a strip's pixels: of more, all at once cost less
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,9 +56,8 @@ class Node:
 
     def sums(self, values: np.ndarray) -> np.ndarray:
         """Return the summed votes (n,) for values (n, k) of the features."""
-        found: np.ndarray = np.where(values > self.cuts, self.votes, -self.votes).sum(
-            axis=1, dtype=np.float32
-        )
+        found: np.ndarray = (values > self.cuts).astype(np.float32) @ (2 * self.votes)
+        found -= self.votes.sum()
         return found
 
 
