@@ -68,19 +68,37 @@ def test_every_image_is_counted_once_and_measured(rival):
 def test_counting_goes_on_where_it_stopped(counts, rival, film_exams, tmp_path):
     chosen = scoring.choose(load_all([f"phantom={film_exams}"]), "all")
     models = load_models(["spot_filter"])
-    count_positions(chosen.images, models, tmp_path)
+    count_positions(chosen.images, models, tmp_path)(None)
     (folder,) = (tmp_path / "positions").iterdir()
     (folder / "images.json").unlink()
     (folder / "000001.npy").unlink()
     counts.asked.clear()
-    count_positions(chosen.images, models, tmp_path)
+    count_positions(chosen.images, models, tmp_path)(None)
     assert counts.asked == [1]
-    count_positions(chosen.images, models, tmp_path)
+    count_positions(chosen.images, models, tmp_path)(None)
     assert counts.asked == [1]
     assert len(json.loads((folder / "images.json").read_text())) == len(chosen.records)
     # Other images are counted anew, in a folder of their own.
-    count_positions(chosen.images.part(chosen.records[:2]), models, tmp_path)
+    count_positions(chosen.images.part(chosen.records[:2]), models, tmp_path)(None)
     assert counts.asked == [1, 0, 1]
+
+
+def test_images_are_counted_as_soon_as_they_are_read(counts, film_exams, tmp_path):
+    chosen = scoring.choose(load_all([f"phantom={film_exams}"]), "all")
+    models, seen = load_models(["spot_filter"]), []
+    count = count_positions(chosen.images, models, tmp_path)
+
+    def after(records):
+        count(records)
+        seen.append([chosen.records.index(record) for record in records])
+        assert counts.asked[-len(records) :] == sorted(seen[-1])
+
+    scoring.read_records(chosen, models, tmp_path, on_exam=after)
+    assert len(seen) > 1 and len(counts.asked) == len(chosen.records)
+    (folder,) = (tmp_path / "positions").iterdir()
+    assert not (folder / "images.json").is_file()  # the count is not whole until it is said to be
+    count(None)
+    assert len(counts.asked) == len(chosen.records) and (folder / "images.json").is_file()
 
 
 def test_another_models_positions_lie_beside_its_readings_and_are_compared(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,12 +39,9 @@ _WHOLE = "images.json"
 
 
 def count_positions(
-    images: FileImages,
-    models: Sequence[Model],
-    folder: Path,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> None:
-    """Score the positions of images by each model that can.
+    images: FileImages, models: Sequence[Model], folder: Path
+) -> Callable[[Iterable[ImageRecord] | None], None]:
+    """Begin to score the positions of images by each model that can.
 
     Parameters
     ----------
@@ -52,31 +49,48 @@ def count_positions(
         Whose calcifications are known.
     models
         Those whose reader has ``positions(images)`` are counted: the records that it reads, and a
-        function of the number of each to the scores of its positives and of its negatives.
+        function of the number of each to the scores of its positives and of its negatives. A reader
+        may remember what it has just read: then nothing is scored twice.
     folder
         Where readings of the same images by these models lie.
-    progress
-        Called with the images done, and all.
+
+    Returns
+    -------
+    Callable
+        Counts images: those of some records, as soon as they are read, or all that are left (``None``),
+        after which the count is whole.
     """
+    # Only here: readings need no torch.
+    from secondreader.learning.kept import kept_array, kept_arrays
+    from secondreader.learning.run_folder import write_whole
+
+    begun = []
     for model in models:
-        if not hasattr(model.reader, "positions"):
-            continue
-        # Only here: readings need no torch.
-        from secondreader.learning.kept import kept_arrays
-        from secondreader.learning.run_folder import write_whole
-
         home = _home(folder, model.sha256, images.records)
-        if (home / _WHOLE).is_file():
-            continue
-        records, scored = model.reader.positions(images)
+        if hasattr(model.reader, "positions") and not (home / _WHOLE).is_file():
+            records, scored = model.reader.positions(images)
+            begun.append((home, [_name(record) for record in records], _histograms(scored)))
 
-        def histograms(
-            index: int, scored: Callable[[int], tuple[np.ndarray, np.ndarray]] = scored
-        ) -> np.ndarray:
-            return np.stack([binned(scores) for scores in scored(index)]).astype(np.int32)
+    def count(some: Iterable[ImageRecord] | None) -> None:
+        for home, names, histograms in begun:
+            if some is None:
+                kept_arrays(home, len(names), histograms)
+                write_whole(home / _WHOLE, json.dumps(names) + "\n")
+                continue
+            wanted = {_name(record) for record in some}
+            for index in (i for i, name in enumerate(names) if name in wanted):
+                kept_array(home, index, histograms)
 
-        kept_arrays(home, len(records), histograms, progress)
-        write_whole(home / _WHOLE, json.dumps([_name(record) for record in records]) + "\n")
+    return count
+
+
+def _histograms(
+    scored: Callable[[int], tuple[np.ndarray, np.ndarray]],
+) -> Callable[[int], np.ndarray]:
+    def histograms(index: int) -> np.ndarray:
+        return np.stack([binned(scores) for scores in scored(index)]).astype(np.int32)
+
+    return histograms
 
 
 def with_positions(

@@ -223,7 +223,7 @@ def evaluate(
     rates
         Further specificities to give sensitivities at, and the other way round.
     positions
-        Whether readers that score every position are measured by that too, which is as slow again.
+        Whether readers that score every position are measured by that too.
     on_read
         Called with images read, and all.
 
@@ -239,9 +239,11 @@ def evaluate(
     chosen = scoring.choose(sources, split, part)
     folder = _output_folder(out)
     files = [Path(file) for file in readings]
-    if models:
-        files.insert(0, scoring.read_records(chosen, models, folder, at=at, progress=on_read))
     loaded = load_models(models, at) if models else ()
+    count = counting.count_positions(chosen.images, loaded, folder) if positions else None
+    if loaded:
+        file = scoring.read_records(chosen, loaded, folder, progress=on_read, on_exam=count)
+        files.insert(0, file)
     metrics, readers = scoring.measure_readings(
         chosen,
         files,
@@ -252,8 +254,8 @@ def evaluate(
         rates=rates,
     )
     metrics = scoring.own_figures(metrics, sources, split, part, loaded)
-    if positions:
-        counting.count_positions(chosen.images, loaded, folder, on_read)
+    if count is not None:
+        count(None)
         metrics = counting.with_positions(metrics, chosen.records, files)
     scoring.write_figures(folder, chosen, metrics, readers)
     return metrics

@@ -39,7 +39,7 @@ from secondreader.evaluation.units import LEVELS, Level
 from secondreader.formats import FileRef
 from secondreader.journal import Entry, Journal
 from secondreader.learning import likeness
-from secondreader.reading import Model, load_models
+from secondreader.reading import Model
 from secondreader.sources import images_of
 from secondreader.worst_images import figures_page
 
@@ -91,23 +91,32 @@ def choose(sources: Sequence[Records], split: str, part: Part = Part.TEST) -> Ch
 
 def read_records(
     chosen: Chosen,
-    models: Sequence[str],
+    loaded: Sequence[Model],
     out: Path,
     *,
-    at: str | None = None,
-    device: str | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    on_exam: Callable[[Sequence[ImageRecord]], None] | None = None,
 ) -> Path:
     """Read every image with every model into OUT/readings.jsonl; what was read before is kept.
 
-    ``at`` and ``device`` are as of `reading.load_model`.
+    Parameters
+    ----------
+    chosen
+        The images.
+    loaded
+        Who reads.
+    out
+        The output folder.
+    progress
+        Called with images read, and all.
+    on_exam
+        Called with the images of each exam as soon as they are read.
 
     Raises
     ------
     SecondReaderError
-        If a model cannot be loaded or the output cannot be written.
+        If the output cannot be written.
     """
-    loaded = load_models(models, at, device)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -140,6 +149,8 @@ def read_records(
             form = report.exam_form(plain, {})
             entry = Entry(form.model_dump(mode="json"), [asdict(s) for s in skipped])
             journal.note_exam(exam.key, _fingerprint(exam, loaded), entry)
+            if on_exam is not None:
+                on_exam([records[ref.input, ref.path] for ref in exam.files])
             done += len(exam.files)
             progress(done, len(chosen.records))
 

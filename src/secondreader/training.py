@@ -50,6 +50,7 @@ from secondreader.learning.model_card import write_card
 from secondreader.learning.model_folder import environment
 from secondreader.learning.run_folder import claimed, write_whole
 from secondreader.methods import method
+from secondreader.reading import load_models
 from secondreader.scoring import Chosen, measure_readings, read_records, scored
 from secondreader.sources import images_of
 
@@ -261,9 +262,8 @@ def _finish(
         chosen = Chosen(own[part], names, f"{training.split}, {part} part")
         file = read_records(
             chosen,
-            [str(folder)],
+            load_models([str(folder)], None, training.hardware.device),
             run_dir / str(part),
-            device=training.hardware.device,
             progress=lambda done, total: progress(f"reading the {part} part", done, total),
         )
         return chosen, file, scored(chosen, file)[0]

@@ -190,6 +190,22 @@ def test_positions_score_what_reading_scores(tested):
     assert negative == pytest.approx(known[wanted(own, 1)], abs=1e-4)
 
 
+def test_positions_of_what_was_just_read_are_not_scored_again(monkeypatch):
+    first, second = quick(trained_once(4)), quick(trained_once(6, seed=1))
+    images = Phantoms()
+    config = Config(widths=(4, 6), threshold=0.5)
+    fresh = MinedCnn(config, first, second).positions(images)[1](0)
+    reader = MinedCnn(config, first, second)
+    scored = reader.positions(images)[1]
+    reader.read(images.open(images.records[0]))
+    monkeypatch.setattr(reader, "known", lambda *given: pytest.fail("scored twice"))
+    for got, wanted_ in zip(scored(0), fresh, strict=True):
+        assert np.array_equal(got, wanted_) or got == pytest.approx(wanted_, abs=1e-5)
+    alone = MinedCnn(config, first, second)
+    alone.read(images.open(images.records[0]))
+    assert not alone._read  # who asks for no positions keeps nothing
+
+
 def test_a_calcification_where_nothing_is_read_scores_nothing():
     first = quick(trained_once(4))
     for skin, least in ((3.0, 0.01), (17.0, 0.0)):  # the calcification lies 16 mm from the skin

@@ -11,7 +11,7 @@ import numpy as np
 from secondreader.learning.run_folder import write_whole
 from secondreader.learning.sharing import gathered, own_share
 
-__all__ = ["kept_arrays"]
+__all__ = ["kept_array", "kept_arrays"]
 
 
 def kept_arrays(
@@ -36,11 +36,17 @@ def kept_arrays(
     own = own_share(range(count))
     found = []
     for done, index in enumerate(own, 1):
-        file = folder / f"{index:06d}.npy"
-        if not file.is_file():
-            stream = io.BytesIO()
-            np.save(stream, make(index), allow_pickle=False)
-            write_whole(file, stream.getvalue())
-        found.append(np.load(file, allow_pickle=False))
+        found.append(kept_array(folder, index, make))
         progress(done, len(own))
     return gathered(found)
+
+
+def kept_array(folder: Path, index: int, make: Callable[[int], np.ndarray]) -> np.ndarray:
+    """Return the array of one image; see `kept_arrays`."""
+    file = folder / f"{index:06d}.npy"
+    if not file.is_file():
+        stream = io.BytesIO()
+        np.save(stream, make(index), allow_pickle=False)
+        write_whole(file, stream.getvalue())
+    found: np.ndarray = np.load(file, allow_pickle=False)
+    return found
