@@ -39,7 +39,10 @@ _WHOLE = "images.json"
 
 
 def count_positions(
-    images: FileImages, models: Sequence[Model], folder: Path
+    images: FileImages,
+    models: Sequence[Model],
+    folder: Path,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Callable[[Iterable[ImageRecord] | None], None]:
     """Begin to score the positions of images by each model that can.
 
@@ -53,6 +56,8 @@ def count_positions(
         may remember what it has just read: then nothing is scored twice.
     folder
         Where readings of the same images by these models lie.
+    progress
+        Called with the images done, and all, when all that are left are counted.
 
     Returns
     -------
@@ -74,7 +79,7 @@ def count_positions(
     def count(some: Iterable[ImageRecord] | None) -> None:
         for home, names, histograms in begun:
             if some is None:
-                kept_arrays(home, len(names), histograms)
+                kept_arrays(home, len(names), histograms, progress)
                 write_whole(home / _WHOLE, json.dumps(names) + "\n")
                 continue
             wanted = {_name(record) for record in some}

@@ -240,7 +240,9 @@ def evaluate(
     folder = _output_folder(out)
     files = [Path(file) for file in readings]
     loaded = load_models(models, at) if models else ()
-    count = counting.count_positions(chosen.images, loaded, folder) if positions else None
+    count = None
+    if positions:
+        count = counting.count_positions(chosen.images, loaded, folder, on_read)
     if loaded:
         file = scoring.read_records(chosen, loaded, folder, progress=on_read, on_exam=count)
         files.insert(0, file)

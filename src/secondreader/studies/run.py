@@ -267,7 +267,7 @@ def _done(
         held = before.get(row.key, {}).get("identity") == identities[row.key]
         held = held and row.key not in changed
         if row.key in needed and not recipe.trains:
-            needed.update(recipe.needs())  # its model is another row's
+            needed.update(recipe.begins())  # its model is another row's
         there = not recipe.trains or (homes / row.key / "model").is_dir()
         if held and (there or row.key not in needed):
             done.add(row.key)
