@@ -25,13 +25,13 @@ from secondreader.methods.mined_cnn.cascade import (
 )
 from secondreader.methods.mined_cnn.config import CascadeSettings
 from secondreader.methods.mined_cnn.data import data
-from secondreader.methods.mined_cnn.fitting import fit_cascade, fit_node
+from secondreader.methods.mined_cnn.fitting import _stump, fit_cascade, fit_node
 from secondreader.methods.mined_cnn.haar import (
     drawn_features,
     integral,
     values_at,
-    values_everywhere,
     values_of,
+    votes_everywhere,
 )
 from secondreader.methods.mined_cnn.judging import mean_sensitivity, validated
 from secondreader.methods.mined_cnn.reader import MinedCnn
@@ -51,9 +51,6 @@ def test_features_are_the_sums_of_their_rectangles_everywhere_and_at_positions(s
     before = window // 2
     padded = np.pad(image, window)
     for number, feature in enumerate(features):
-        assert np.allclose(
-            values_everywhere(sums, feature, image.shape).ravel(), gathered[:, number], atol=1e-4
-        )
         for row, col in ((0, 0), (12, 9), (24, 18)):
             top, left = row + window - before, col + window - before
             wanted = sum(
@@ -61,6 +58,22 @@ def test_features_are_the_sums_of_their_rectangles_everywhere_and_at_positions(s
                 for r, c, h, b, w in feature
             )
             assert gathered[row * 19 + col, number] == pytest.approx(wanted, abs=1e-4)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 999), st.integers(6, 14))
+def test_votes_everywhere_are_those_of_each_position(seed, window):
+    rng = np.random.default_rng(seed)
+    shape = (25, 19)
+    features = drawn_features(window, 7, rng)
+    cuts, votes = rng.normal(size=(2, 7)).astype(np.float32)
+    sums = integral(rng.normal(0, 1, shape), window)
+    values = values_at(sums, features, np.argwhere(np.ones(shape, bool)))
+    wanted = sum(np.where(values[:, k] > cuts[k], votes[k], -votes[k]) for k in range(7))
+    found = votes_everywhere(sums.astype(np.float32), features, cuts, votes, shape).ravel()
+    sure = (np.abs(values - cuts) > 1e-4).all(axis=1)  # elsewhere rounding may say either
+    assert sure.mean() > 0.9
+    assert np.allclose(found[sure], wanted[sure], atol=1e-5)
 
 
 def test_a_flat_window_is_nothing_to_any_feature():
@@ -233,6 +246,21 @@ def test_a_node_may_cut_where_only_positives_lie():
     windows[:, 4, 4] = every
     node = fit_node(windows, np.arange(len(every)) < 12, PIXEL, CascadeSettings(stumps=1)).node
     assert 0.99 < node.cuts[0] < 2.2
+
+
+def test_the_best_stump_is_that_of_all_cuts_tried_one_by_one():
+    rng = np.random.default_rng(3)
+    binned = rng.integers(0, 128, (6, 400)).astype(np.uint8)
+    signed = rng.normal(size=400) / 400
+    number, edge, vote = _stump(binned, signed)
+    gains = {
+        (k, cut): float(np.where(binned[k] > cut, signed, -signed).sum())
+        for k in range(6)
+        for cut in range(127)
+    }
+    best = max(gains, key=lambda of: abs(gains[of]))
+    assert (number, edge) == best
+    assert np.tanh(vote) == pytest.approx(gains[best])
 
 
 def test_votes_at_bins_are_those_of_the_stored_cuts():

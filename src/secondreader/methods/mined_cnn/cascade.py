@@ -19,7 +19,7 @@ from torch import Tensor
 from secondreader.methods.mined_cnn.haar import (
     integral,
     values_at,
-    values_everywhere,
+    votes_everywhere,
 )
 
 __all__ = [
@@ -32,7 +32,6 @@ __all__ = [
 ]
 
 _STRIP = 64  # rows
-_MOST_GATHERED = 0.18  # of a strip's pixels: of more, all at once cost less
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,13 +125,10 @@ def _strip(nodes: Sequence[Node], inside: np.ndarray, sums: np.ndarray) -> np.nd
     at = np.argwhere(inside)
 
     def votes(node: Node, own: np.ndarray) -> np.ndarray:
-        if len(own) <= _MOST_GATHERED * inside.size:
-            return node.sums(values_at(sums, node.features, at[own]))
-        # Everywhere at once: shifting an integral image is cheaper than gathering from it.
-        total = np.zeros(shape, np.float32)
-        for feature, cut, vote in zip(node.features, node.cuts, node.votes, strict=True):
-            total += (values_everywhere(sums, feature, shape) > cut) * (2 * vote)
-        total -= node.votes.sum()
+        # Of all pixels as soon as one is asked for: forty are voted on in the time that one is gathered.
+        if not len(own):
+            return np.zeros(0, np.float32)
+        total = votes_everywhere(sums, node.features, node.cuts, node.votes, shape)
         found: np.ndarray = total[at[own, 0], at[own, 1]]
         return found
 

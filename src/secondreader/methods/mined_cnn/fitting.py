@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numba
 import numpy as np
 
 from secondreader.domain import SecondReaderError
@@ -144,19 +145,22 @@ def _stump(binned: np.ndarray, signed: np.ndarray) -> tuple[int, int, float]:
     ``signed`` (n,) are the weights, those of negatives below 0. For the exponential loss that vote is
     the best one; for the ranking loss it is Freund's, which lowers a bound of it.
     """
-    best = (0, 0, 0.0)
-    strongest = 0.0
-    total = float(signed.sum())
-    for number, bins in enumerate(binned):
-        below = np.cumsum(np.bincount(bins, signed, _BINS))[:-1]
-        # Right minus wrong where "above the cut" says positive.
-        gain = total - 2 * below
-        at = int(np.abs(gain).argmax())
-        if abs(gain[at]) > strongest:
-            strongest = abs(float(gain[at]))
-            right = float(np.clip((1 + gain[at]) / 2, 1e-6, 1 - 1e-6))
-            best = (number, at, 0.5 * float(np.log(right / (1 - right))))
-    return best
+    below = np.cumsum(_histograms(binned, signed, _BINS), axis=1)[:, :-1]
+    # Right minus wrong where "above the cut" says positive.
+    gain = float(signed.sum()) - 2 * below
+    number, at = (int(v) for v in np.unravel_index(np.abs(gain).argmax(), gain.shape))
+    right = float(np.clip((1 + gain[number, at]) / 2, 1e-6, 1 - 1e-6))
+    return number, at, 0.5 * float(np.log(right / (1 - right)))
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _histograms(binned: np.ndarray, signed: np.ndarray, bins: int) -> np.ndarray:
+    """Return the weight in each bin of each feature, (f, bins): `numpy.bincount` casts each byte first."""
+    out = np.zeros((len(binned), bins))
+    for number in range(len(binned)):
+        for at in range(len(signed)):
+            out[number, binned[number, at]] += signed[at]
+    return out
 
 
 def fit_cascade(
