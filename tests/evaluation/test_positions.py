@@ -83,6 +83,28 @@ def test_a_reader_that_is_better_differs_by_more_than_chance_from_one_that_is_no
     assert {group for _, group in rows} == {"", "vendor=A", "vendor=B"}
 
 
+def test_of_two_curves_the_share_that_lies_above_is_told_less_that_which_lies_below():
+    records, histograms, _ = drawn(3.0)
+    # Every positive moved to the highest bin: above wherever the other has not found all.
+    top = histograms.copy()
+    top[:, 0, -1] = histograms[:, 0].sum(axis=1)
+    top[:, 0, :-1] = 0
+    same, perfect = (
+        replicated(counted(name, records, of), groups=False, **DRAWN)
+        for name, of in (("same", histograms), ("perfect", top))
+    )
+
+    def share(one, two):
+        name = "curve_above_log_fpf_1e-6_1"
+        (row,) = (c for c in compare_positions([one, two]) if c.name == name)
+        return row.value, row.p
+
+    assert share(same, same) == (0.0, 1.0)
+    above, p = share(perfect, same)
+    assert 0.5 < above <= 1 and p < 0.02
+    assert share(same, perfect)[0] == pytest.approx(-above)
+
+
 def test_a_maker_of_one_woman_has_no_figure_and_is_not_compared():
     records, histograms, _ = drawn(3.0)
     records = tuple(

@@ -58,6 +58,10 @@ RULE = {
 _STEEPEST = 14.0  # logits beyond which scores are alike
 _RARE = np.unique(np.concatenate([FRACTIONS, np.geomspace(1e-6, 1e-3, 31)]))
 _NAMES = score_names(True)
+_ABOVE = "curve_above_log_fpf_1e-6_1"
+_WHOLE = (_RARE >= 1e-6) & (_RARE < 1)
+# Of each fraction's neighbourhood on the logarithmic axis; they add up to 1.
+_SHARES = np.gradient(np.log(_RARE[_WHOLE])) / np.gradient(np.log(_RARE[_WHOLE])).sum()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -187,6 +191,10 @@ def position_figures(of: Mapping[str, Replicated]) -> tuple[list[Figure], list[C
 def compare_positions(readers: Sequence[Mapping[str, Replicated]]) -> list[Comparison]:
     """Compare every pair of readers of the same images, of all positions and of each vendor's.
 
+    By their figures, and by ``curve_above_log_fpf_1e-6_1``: the share of the false-positive fractions
+    from 1e-6 to 1, on a logarithmic axis, at which the first one's sensitivity is higher, less the
+    share at which it is lower. 1 is a curve that lies above the other everywhere.
+
     P-values are of pairs, not yet corrected (`comparisons.with_holm`).
     """
     rows: list[Comparison] = []
@@ -195,8 +203,13 @@ def compare_positions(readers: Sequence[Mapping[str, Replicated]]) -> list[Compa
             one, two = a[group], b[group]
             if one.values is None or two.values is None:
                 continue
-            for i, name in enumerate(_NAMES):
-                got = difference(one.values[:, i], two.values[:, i])
+            curves = [v[:, len(_NAMES) :][:, _WHOLE] for v in (one.values, two.values)]
+            pairs = [
+                *((name, one.values[:, i], two.values[:, i]) for i, name in enumerate(_NAMES)),
+                (_ABOVE, (curves[0] > curves[1]) @ _SHARES, (curves[1] > curves[0]) @ _SHARES),
+            ]
+            for name, ours, theirs in pairs:
+                got = difference(ours, theirs)
                 rows.append(
                     Comparison(
                         one.facts["reader"], two.facts["reader"], "position", name, got.value,

@@ -12,6 +12,7 @@ __all__ = ["STUDY"]
 
 _HOME = ("in-house",)
 _LINEAR, _RARE = "mean_sensitivity_fpf_0_0.1", "mean_sensitivity_log_fpf_1e-6_0.1"
+_ABOVE = "curve_above_log_fpf_1e-6_1"
 _AXES = {"0 to 0.1": _LINEAR, "1e-6 to 0.1, logarithmic": _RARE, "whole range, area": "auc"}
 _MAKERS = {
     "all": "",
@@ -34,6 +35,7 @@ _FROC = {
 }
 _BRIEF = ("1e-6 to 0.1, logarithmic",), ("clusters found at 1 false alarm an image, all images",)
 _OURS = "ours: the paper prints no such number"
+_CURVE = "1 is a curve above the other's at every false-positive fraction from 1e-6 to 1, as the paper says"
 # Of each of some three thousand images nine thousand positions are left: fewer of each are mined, and all
 # images give the cascade negatives, for few of so few pass its last nodes.
 _SCALE = {
@@ -68,6 +70,11 @@ def _cells(
             cells[f"{maker}, {axis}"] = Cell("", measure=measure, note=_OURS)
     for key, words in rivals.items():
         main = key == next(iter(rivals))
+        for maker in makers if main and axes == tuple(_AXES) else ():
+            measure = Measure(_ABOVE, "position", group=_MAKERS[maker], minus=key)
+            cells[f"{maker}, share of the curve above less share below: {words}"] = Cell(
+                "", measure=measure, note=_CURVE
+            )
         for maker in makers if main else ("all",):
             for axis in axes:
                 measure = Measure(_AXES[axis], "position", group=_MAKERS[maker], minus=key)
@@ -220,7 +227,9 @@ STUDY = Study(
         "we have the abstract only, which claims a higher mean sensitivity 'in the specificity range "
         "of 0 to 0.1' (a false-positive fraction of 0 to 0.1 is meant) and prints no sensitivity",
         "'over the whole specificity range, the CNN approach yielded a higher sensitivity' is a claim "
-        "about a curve: see the ROC plots of the run, one for each maker",
+        "about a curve: beside the ROC plots of the run, one for each maker, stands the share of the "
+        "false-positive fractions (1e-6 to 1, logarithmic) at which one curve lies above, less that at "
+        "which it lies below",
         "the paper claims significance for each maker, not for all together: those figures are ours",
         "the cascade is Bria et al. 2014",
         "calcifications that are benign at sight, which nearly half of the phantom's women have, are "
