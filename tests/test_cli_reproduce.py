@@ -2,10 +2,11 @@
 
 from typer.testing import CliRunner
 
-from secondreader import panel, pipeline, report
+from secondreader import cli_reproduce, panel, pipeline, report
 from secondreader.cli import app
-from secondreader.cli_reproduce import _Measured
+from secondreader.cli_reproduce import _Measured, _Trained
 from secondreader.learning.hardware import Hardware
+from secondreader.learning.run_folder import claimed
 from secondreader.reading import load_models
 from secondreader.studies.study import Recipe
 
@@ -36,6 +37,28 @@ def test_a_rival_is_read_once_and_again_only_when_it_was_trained_again(tmp_path,
         read.clear()
         measured(recipe, ["spot_filter", run / "model"], False)
         assert read == expected
+
+
+def test_a_row_waits_for_the_model_that_another_process_trains(tmp_path, monkeypatch, capsys):
+    run, looked = tmp_path / "rival", []
+
+    def train(method, data, out, **more):
+        with claimed(out, {"method": method}):
+            return out / "model"
+
+    def slept(seconds):
+        looked.append(seconds)
+        if len(looked) == 3:
+            other.__exit__(None, None, None)
+
+    monkeypatch.setattr(pipeline, "train", train)
+    monkeypatch.setattr(cli_reproduce.time, "sleep", slept)
+    other = claimed(run, {"method": "spot_filter"})
+    other.__enter__()
+    trained = _Trained({"phantom": "phantom=tiny"}, True, QUIET)
+    assert trained(Recipe("spot_filter", data=("phantom",)), run, None) == run / "model"
+    assert len(looked) == 3
+    assert capsys.readouterr().err.count("rival: waiting for another process") == 1
 
 
 def test_tables_are_written_to_a_new_folder_when_no_row_is_left_to_run(tmp_path, film_exams):

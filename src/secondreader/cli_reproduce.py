@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from secondreader.studies.study import Recipe
 
 __all__ = ["reproduce"]
+
+_LOOK = 2.0  # seconds from one look at a run folder that is taken to the next
 
 
 def reproduce(
@@ -249,6 +252,20 @@ class _Trained:
         self.data, self.quiet, self.hardware, self.overwrite = data, quiet, hardware, overwrite
 
     def __call__(self, recipe: Recipe, run_dir: Path, start: Path | None) -> Path:
+        from secondreader.learning.run_folder import BusyError
+
+        # Two rows may need a third one's model at once: one trains it, and the other waits for it.
+        told = False
+        while True:
+            try:
+                return self._once(recipe, run_dir, start)
+            except BusyError:
+                if not told:
+                    say(f"{run_dir.name}: waiting for another process that trains it")
+                told = True
+                time.sleep(_LOOK)
+
+    def _once(self, recipe: Recipe, run_dir: Path, start: Path | None) -> Path:
         from secondreader import pipeline
 
         with progress("images", self.quiet) as show:

@@ -12,10 +12,14 @@ from typing import Any
 
 from secondreader.domain import SecondReaderError
 
-__all__ = ["RUN_FILE", "claimed", "write_whole"]
+__all__ = ["RUN_FILE", "BusyError", "claimed", "write_whole"]
 
 RUN_FILE = "run.json"
 _LOCK_FILE = "lock"
+
+
+class BusyError(SecondReaderError):
+    """Another process trains in a run folder: it will be free when that has ended."""
 
 
 @contextlib.contextmanager
@@ -35,7 +39,8 @@ def claimed(run_dir: Path, run: Mapping[str, Any], *, overwrite: bool = False) -
     Raises
     ------
     SecondReaderError
-        If the folder holds something else, another process trains in it, or it cannot be written.
+        If the folder holds something else, another process trains in it (`BusyError`), or it cannot
+        be written.
     """
     wanted = json.loads(json.dumps(run))
     try:
@@ -103,7 +108,7 @@ def _locked(run_dir: Path) -> Iterator[None]:
         try:
             _lock(stream.fileno())
         except OSError:
-            raise SecondReaderError(
+            raise BusyError(
                 f"run: got a folder that another process trains in, expected one of its own: {run_dir}"
             ) from None
         yield
