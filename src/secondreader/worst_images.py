@@ -43,10 +43,10 @@ def figures_page(
     """
     readers = ", ".join(metrics.readers)
     rows = "".join(
-        f"<tr><td>{text(f.reader)}</td><td>{text(level)}</td><td>{text(name)}</td>"
+        f"<tr><td>{text(f.reader)}</td><td>{text(level)}</td><td>{text(name).replace('_', '_<wbr>')}</td>"
         f"<td class='number'>{'–' if f.value is None else text(with_interval(f))}</td>"  # why: the note
         f"<td class='number'>{size}</td>"
-        f"<td>{text(rule)}</td><td>{text(f.note)}</td></tr>"
+        f"<td>{text(rule)}</td><td class='path'>{text(f.note)}</td></tr>"
         for f in metrics.figures
         if not f.group
         for level, name, rule, size in [told_apart(f)]
