@@ -40,7 +40,7 @@ _CURVE = "1 is a curve above the other's at every false-positive fraction from 1
 # images give the cascade negatives, for few of so few pass its last nodes.
 _SCALE = {
     "negatives": "27000000", "tested": "18000000", "mined": "100", "mined_images": "3000",
-    "cascade.images": "3000", "validation_negatives": "200000",
+    "cascade.images": "3000", "cascade.negatives": "1000000", "validation_negatives": "200000",
 }  # fmt: skip
 # Read as products too, so that operating points and probabilities are fitted to them.
 _FITTED = ("cnn", "film-cnn", "film-cascade")
