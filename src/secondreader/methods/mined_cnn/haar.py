@@ -94,36 +94,47 @@ def votes_everywhere(
         (rows, cols).
     """
     first, size = features[..., :2].astype(np.int64), features[..., 2:4].astype(np.int64)
+    ends = first + size
+    spans, own = np.unique(
+        np.stack([first[..., 0], ends[..., 0]], -1).reshape(-1, 2), axis=0, return_inverse=True
+    )
     total = np.zeros(shape, np.float32)
-    _vote(sums, first, first + size, features[..., 4], cuts, votes, total)
+    sides = np.stack([first[..., 1], ends[..., 1]], -1)
+    weights = np.ascontiguousarray(features[..., 4])
+    _vote(sums, spans, own.reshape(-1, 2), sides, weights, cuts, votes, total)
     return total
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _vote(
     sums: np.ndarray,
-    low: np.ndarray,
-    high: np.ndarray,
+    spans: np.ndarray,
+    own: np.ndarray,
+    sides: np.ndarray,
     weights: np.ndarray,
     cuts: np.ndarray,
     votes: np.ndarray,
     total: np.ndarray,
 ) -> None:
-    """Add stumps' votes up, row by row: a pixel's eight corners are read once, and nothing is written else."""
+    """Add stumps' votes up, row by row, and write nothing else.
+
+    Rectangles share the rows that they span (77 pairs of 600 in a window of 12): what lies between
+    those rows is summed once, and a rectangle is a difference of two of its columns.
+    """
     rows, cols = total.shape
+    between = np.empty((len(spans), sums.shape[1]), np.float32)
     for row in range(rows):
+        for at in range(len(spans)):
+            top, bottom, found = sums[row + spans[at, 0]], sums[row + spans[at, 1]], between[at]
+            for col in range(len(found)):
+                found[col] = bottom[col] - top[col]
         out = total[row]
         for k in range(len(cuts)):
-            (r0, c0), (r1, c1) = low[k]
-            (s0, d0), (s1, d1) = high[k]
-            all_a, all_b = sums[row + r0, c0:], sums[row + r0, d0:]
-            all_c, all_d = sums[row + s0, c0:], sums[row + s0, d0:]
-            part_a, part_b = sums[row + r1, c1:], sums[row + r1, d1:]
-            part_c, part_d = sums[row + s1, c1:], sums[row + s1, d1:]
+            a, b = between[own[k, 0], sides[k, 0, 0] :], between[own[k, 0], sides[k, 0, 1] :]
+            c, d = between[own[k, 1], sides[k, 1, 0] :], between[own[k, 1], sides[k, 1, 1] :]
             whole, part, cut, vote = weights[k, 0], weights[k, 1], cuts[k], votes[k]
             for col in range(cols):
-                value = whole * (all_d[col] - all_b[col] - all_c[col] + all_a[col])
-                value += part * (part_d[col] - part_b[col] - part_c[col] + part_a[col])
+                value = whole * (b[col] - a[col]) + part * (d[col] - c[col])
                 out[col] += vote if value > cut else -vote
 
 
