@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from secondreader.domain import Circle, Detection, Kind, Lesion, Point, SecondReaderError
 from secondreader.evaluation import froc
@@ -67,6 +69,40 @@ def test_every_step_of_the_curve_is_what_counting_at_its_threshold_gives(seed):
             assert got.hits[row, 0] == counted[0]
             assert got.lesions[0] == counted[1]
             assert got.false[row, 0] == counted[column]
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 9999), st.integers(1, 40), st.integers(0, 200), st.sampled_from([5, 10_000]))
+def test_figures_of_the_corners_are_those_of_every_threshold(seed, lesions, alarms, levels):
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(1, levels, lesions).astype(float)
+    scores[rng.random(lesions) < 0.3] = -np.inf  # missed
+    found = froc.Found(
+        scores, rng.integers(0, 5, lesions), rng.integers(1, levels, alarms).astype(float),
+        rng.integers(0, 5, alarms), rng.random(alarms) < 0.5, np.full(5, 4), np.full(5, 2), (), {}, "",
+    )  # fmt: skip
+    counts = np.concatenate([np.ones((5, 1)), rng.multinomial(5, np.full(5, 0.2), 6).T], axis=1)
+    got = froc.froc(found, counts)
+    at = sorted({*scores[np.isfinite(scores)], *found.false_scores}, reverse=True)
+    hits, false = (
+        np.array([np.zeros(7), *(counts[whose[own >= t]].sum(axis=0) for t in at)])
+        for own, whose in (
+            (scores, found.lesion_patients),
+            (found.false_scores, found.false_patients),
+        )
+    )
+    every = froc.Froc(np.array(at), hits, false, got.lesions, got.images)
+    for figure in (froc.cpm, froc.mean_recall, froc.precision):
+        assert figure(got) == pytest.approx(figure(every), nan_ok=True)
+    rates = [0, 0.05, 0.3, 1, 2.5, np.inf]
+    assert froc.recalls_at(got, rates) == pytest.approx(froc.recalls_at(every, rates), nan_ok=True)
+    assert len(got.hits) <= min(2 * lesions + 2, len(every.hits))
+    for row, threshold in enumerate(at[:5], start=1):
+        sensitivity, rate = froc.hit_rates(found, threshold, counts)
+        assert rate == pytest.approx(false[row] / got.images)
+        known = got.lesions > 0
+        assert sensitivity[known] == pytest.approx((hits[row] / np.maximum(got.lesions, 1))[known])
+        assert np.isnan(sensitivity[~known]).all()
 
 
 @pytest.mark.parametrize("rate", [0, 0.1, 0.5, 1, 2, 5, 30])

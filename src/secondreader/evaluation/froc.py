@@ -9,7 +9,7 @@ per image, and stays at its last value where a reader never makes that many. Onl
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -75,7 +75,10 @@ class Found:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Froc:
-    """The steps of an FROC curve for each draw, thresholds falling, the first finding nothing.
+    """The corners of an FROC curve for each draw, thresholds falling, the first finding nothing.
+
+    Between a lesion found and the next there are false positives only, tens of thousands of them where
+    detectors are asked for points: of those the last alone is a corner.
 
     Parameters
     ----------
@@ -177,15 +180,17 @@ def froc(found: Found, counts: np.ndarray, on: Literal["all", "normal"] = "all")
     true_scores, false_scores = found.lesion_scores[hit], found.false_scores[kept]
     values, steps = np.unique(-np.concatenate([true_scores, false_scores]), return_inverse=True)
     n, patients = true_scores.size, counts.shape[0]
+    corners = np.unique([*(steps[:n] - 1), *steps[:n], values.size - 1])
+    corners = corners[corners >= 0]
 
     def summed(at: np.ndarray, whose: np.ndarray) -> np.ndarray:
-        shape = (values.size, patients)
-        table = sparse.csr_array(sparse.coo_array((np.ones(at.size), (at, whose)), shape=shape))
+        places = np.searchsorted(corners, at), whose
+        table = sparse.coo_array((np.ones(at.size), places), shape=(corners.size, patients))
         zero = np.zeros((1, counts.shape[1]))
-        return np.concatenate([zero, np.cumsum(table @ counts, axis=0)])
+        return np.concatenate([zero, np.cumsum(sparse.csr_array(table) @ counts, axis=0)])
 
     return Froc(
-        -values,
+        -values[corners],
         summed(steps[:n], found.lesion_patients[hit]),
         summed(steps[n:], found.false_patients[kept]),
         np.bincount(found.lesion_patients, minlength=patients) @ counts,
@@ -244,13 +249,25 @@ def hit_rates(
     found: Found, threshold: float, counts: np.ndarray, on: Literal["all", "normal"] = "all"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return sensitivity and false positives per image at a threshold, each (draws,)."""
-    got = froc(found, counts, on)
-    row = int(np.count_nonzero(got.thresholds >= threshold))
-    at = replace(got, hits=got.hits[row : row + 1], false=got.false[row : row + 1])
-    rate = np.divide(
-        at.false[0], got.images, out=np.full_like(got.images, np.nan), where=got.images > 0
+    kept = found.false_scores >= threshold
+    if on == "normal":
+        kept &= found.false_normal
+    images = (found.images if on == "all" else found.normal_images) @ counts
+
+    def summed(whose: np.ndarray) -> np.ndarray:
+        found: np.ndarray = np.bincount(whose, minlength=counts.shape[0]) @ counts
+        return found
+
+    def share(of: np.ndarray, whole: np.ndarray) -> np.ndarray:
+        defined = (images > 0) & (whole > 0)
+        ratio: np.ndarray = np.divide(of, whole, out=np.full(whole.shape, np.nan), where=defined)
+        return ratio
+
+    hits = summed(found.lesion_patients[found.lesion_scores >= threshold])
+    return (
+        share(hits, summed(found.lesion_patients)),
+        share(summed(found.false_patients[kept]), images),
     )
-    return _ratio(at.hits, at)[0], rate
 
 
 def _ratio(hits: np.ndarray, got: Froc) -> np.ndarray:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from secondreader.domain import Kind, OperatingPoint, SecondReaderError
-from secondreader.evaluation.froc import Found, froc
+from secondreader.evaluation.froc import Found
 from secondreader.evaluation.roc import curve, tally
 from secondreader.evaluation.scored import ScoredImage, fingerprint, patient_digests
 from secondreader.evaluation.units import Units
@@ -58,15 +58,26 @@ def threshold(rule: str, data: Units | Found) -> float:
 
 
 def _detections(name: str, wanted: float, data: Found) -> float:
-    got = froc(data, np.ones((data.images.size, 1)))
-    if got.thresholds.size == 0:
+    lesions, images = data.lesion_scores.size, float(data.images.sum())
+    if not lesions or not images:
+        raise SecondReaderError(
+            f"rule: got {lesions} lesions and {images:g} images, expected at least one of each"
+        )
+    found = data.lesion_scores[np.isfinite(data.lesion_scores)]
+    every = np.unique(np.concatenate([found, data.false_scores]))[::-1]
+    if not every.size:
         raise SecondReaderError("rule: got no detection at all, expected some to choose from")
-    above = np.append(np.nextafter(got.thresholds[0], np.inf), got.thresholds)
+    above = np.append(np.nextafter(every[0], np.inf), every)
+
+    def called(scores: np.ndarray) -> np.ndarray:
+        number: np.ndarray = scores.size - np.searchsorted(np.sort(scores), above)
+        return number
+
     if name == "fpi":
-        allowed = got.false[:, 0] <= wanted * got.images[0] + _HAIR
+        allowed = called(data.false_scores) <= wanted * images + _HAIR
         return _last(above, allowed, f"fpi<={wanted:g}")
     if name == "sensitivity":
-        enough = got.hits[:, 0] >= wanted * got.lesions[0] - _HAIR
+        enough = called(found) >= wanted * lesions - _HAIR
         return _first(above, enough, f"sensitivity>={wanted:g}")
     raise SecondReaderError(f"rule: got {name!r} for detections, expected fpi<=K or sensitivity>=S")
 
