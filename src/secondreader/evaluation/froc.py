@@ -180,7 +180,7 @@ def froc(found: Found, counts: np.ndarray, on: Literal["all", "normal"] = "all")
     true_scores, false_scores = found.lesion_scores[hit], found.false_scores[kept]
     values, steps = np.unique(-np.concatenate([true_scores, false_scores]), return_inverse=True)
     n, patients = true_scores.size, counts.shape[0]
-    corners = np.unique([*(steps[:n] - 1), *steps[:n], values.size - 1])
+    corners = np.unique(np.concatenate([steps[:n] - 1, steps[:n], [values.size - 1]]))
     corners = corners[corners >= 0]
 
     def summed(at: np.ndarray, whose: np.ndarray) -> np.ndarray:
@@ -206,7 +206,7 @@ def recalls_at(got: Froc, rates: Sequence[float] | np.ndarray) -> np.ndarray:
     ):  # false positives only rise: the last row allowed is best
         limits = np.asarray(rates, np.float64) * images + _HAIR
         hits[:, i] = got.hits[np.searchsorted(got.false[:, i], limits, side="right") - 1, i]
-    return _ratio(hits, got)
+    return _ratio(hits, got.lesions, got.images)
 
 
 def recall_at(got: Froc, rate: float) -> np.ndarray:
@@ -255,22 +255,18 @@ def hit_rates(
     images = (found.images if on == "all" else found.normal_images) @ counts
 
     def summed(whose: np.ndarray) -> np.ndarray:
-        found: np.ndarray = np.bincount(whose, minlength=counts.shape[0]) @ counts
-        return found
-
-    def share(of: np.ndarray, whole: np.ndarray) -> np.ndarray:
-        defined = (images > 0) & (whole > 0)
-        ratio: np.ndarray = np.divide(of, whole, out=np.full(whole.shape, np.nan), where=defined)
-        return ratio
+        total: np.ndarray = np.bincount(whose, minlength=counts.shape[0]) @ counts
+        return total
 
     hits = summed(found.lesion_patients[found.lesion_scores >= threshold])
     return (
-        share(hits, summed(found.lesion_patients)),
-        share(summed(found.false_patients[kept]), images),
+        _ratio(hits, summed(found.lesion_patients), images),
+        _ratio(summed(found.false_patients[kept]), images, images),
     )
 
 
-def _ratio(hits: np.ndarray, got: Froc) -> np.ndarray:
-    defined = (got.images > 0) & (got.lesions > 0)
-    ratio: np.ndarray = np.divide(hits, got.lesions, out=np.full(hits.shape, np.nan), where=defined)
+def _ratio(part: np.ndarray, whole: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """Return part (..., draws) of whole (draws,), nan in draws without any or without an image."""
+    defined = (images > 0) & (whole > 0)
+    ratio: np.ndarray = np.divide(part, whole, out=np.full(part.shape, np.nan), where=defined)
     return ratio

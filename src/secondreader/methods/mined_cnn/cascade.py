@@ -125,7 +125,7 @@ def _strip(nodes: Sequence[Node], inside: np.ndarray, sums: np.ndarray) -> np.nd
     at = np.argwhere(inside)
 
     def votes(node: Node, own: np.ndarray) -> np.ndarray:
-        # Of all pixels as soon as one is asked for: forty are voted on in the time that one is gathered.
+        # Of all pixels as soon as one is asked for: gathering features of single ones costs far more.
         if not len(own):
             return np.zeros(0, np.float32)
         total = votes_everywhere(sums, node.features, node.cuts, node.votes, shape)

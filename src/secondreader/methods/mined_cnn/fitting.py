@@ -153,7 +153,8 @@ def _stump(binned: np.ndarray, signed: np.ndarray) -> tuple[int, int, float]:
     return number, at, 0.5 * float(np.log(right / (1 - right)))
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+# Compiled anew by each process that needs it: where no folder can be written a cache would be an error.
+@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
 def _histograms(binned: np.ndarray, signed: np.ndarray, bins: int) -> np.ndarray:
     """Return the weight in each bin of each feature, (f, bins): `numpy.bincount` casts each byte first."""
     out = np.zeros((len(binned), bins))

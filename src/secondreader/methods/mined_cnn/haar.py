@@ -105,7 +105,8 @@ def votes_everywhere(
     return total
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+# Compiled anew by each process that needs it: where no folder can be written a cache would be an error.
+@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
 def _vote(
     sums: np.ndarray,
     spans: np.ndarray,
@@ -118,7 +119,7 @@ def _vote(
 ) -> None:
     """Add stumps' votes up, row by row, and write nothing else.
 
-    Rectangles share the rows that they span (77 pairs of 600 in a window of 12): what lies between
+    Rectangles share the rows that they span (78 pairs at most in a window of 12): what lies between
     those rows is summed once, and a rectangle is a difference of two of its columns.
     """
     rows, cols = total.shape
