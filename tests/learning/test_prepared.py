@@ -108,19 +108,45 @@ def doubled(mammogram):
     return mammogram.pixels * 2, geometry.identity((4, 4))
 
 
-def test_so_many_bytes_stay_mapped_and_what_was_let_go_is_mapped_anew(monkeypatch, tmp_path):
+@pytest.mark.parametrize("given_back", [True, False])
+def test_so_many_bytes_are_held_and_what_was_let_go_is_not_searched(
+    monkeypatch, tmp_path, given_back
+):
     images = Kept(tmp_path, 5)
     ready = prepared(images, doubled, "k")
     size = np.asarray(ready.pixels(0)).nbytes
     monkeypatch.setattr("secondreader.learning.prepared._MOST_BYTES", 2 * size)
+    if not given_back:  # as where the system cannot
+        monkeypatch.setattr("secondreader.learning.prepared._GIVE_BACK", None)
     first = [np.array(ready.pixels(index)) for index in range(5)]
-    assert sorted(ready._open.mapped) == [3, 4]
+    assert list(ready._open.held) == [3, 4]
+    assert sorted(ready._open.mapped) == ([0, 1, 2, 3, 4] if given_back else [3, 4])
     assert ready._open.size == 2 * size
     monkeypatch.setattr(images, "prepared", None)  # finding them in the cache is what takes long
     for index in (2, 0, 4, 4, 1):
         np.testing.assert_array_equal(ready.pixels(index), first[index])
-        assert len(ready._open.mapped) == 2
+        assert len(ready._open.held) == 2
     assert ready._open.size == 2 * size
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").is_file(), reason="tells what memory is held")
+def test_what_is_let_go_of_takes_no_memory(monkeypatch, tmp_path):
+    big = np.arange(2**20, dtype=np.float32).reshape(1024, 1024)
+    kept = Kept(tmp_path, 2)
+    for record in kept.records:
+        np.save(tmp_path / f"{record.path}.npy", big)
+    ready = prepared(kept, doubled, "k")
+    monkeypatch.setattr("secondreader.learning.prepared._MOST_BYTES", 1)
+
+    def resident(name):
+        maps = Path("/proc/self/smaps").read_text().split(str(tmp_path / f"{name}.npy"))[1:]
+        return sum(int(of.split("Rss:")[1].split()[0]) for of in maps)
+
+    assert ready.pixels(0).sum() == big.sum()
+    assert resident(0) == big.nbytes // 1024 + 4
+    ready.pixels(1)
+    assert resident(0) == 0
+    assert ready.pixels(0).sum() == big.sum()
 
 
 def test_an_image_that_was_let_go_and_removed_is_prepared_again(monkeypatch, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import mmap
 import multiprocessing
 import os
 import signal
@@ -21,10 +22,11 @@ from secondreader.domain import Frame, ImageRecord, ImageSet, Lesion, Mammogram,
 
 __all__ = ["Prepare", "Prepared", "on_grid", "prepared", "prepared_by"]
 
-_MOST_OPEN = 1024
-"""Images of a set kept open in a process, at most."""
+_MOST_OPEN = 4096
+"""Images of a set mapped in a process, at most."""
 _MOST_BYTES = 2**29
-"""Their bytes, at most: of what is mapped, what was touched counts as the process's memory."""
+"""Bytes held of them, at most: of what is mapped, what was touched counts as the process's memory."""
+_GIVE_BACK = getattr(mmap, "MADV_DONTNEED", None)  # Windows has none
 _APART = 379  # images, about, from where one process begins to where the next one does
 _FOR_ALL_ELSE = 64  # file descriptors
 
@@ -49,25 +51,26 @@ Prepare = Callable[[Mammogram], tuple[np.ndarray, Frame] | None]
 
 @dataclass(eq=False)
 class _Opened:
-    """The images that are mapped, the last used last, and where all that ever were lie.
+    """The images that are mapped and those of them that memory is held of, the last used last.
 
-    Finding an image in the cache takes ten times as long as cutting a patch out of it and mapping its
-    file anew: of three thousand images few stay open, and batches are of all.
+    Mapping a file anew takes ten times as long as cutting a patch out of it: what is too much to hold
+    is let go of and stays mapped. Finding an image in the cache takes ten times as long again: where
+    all that ever were mapped lie is kept.
     """
 
     mapped: dict[int, np.ndarray] = field(default_factory=dict)
     places: dict[int, dict[str, Any]] = field(default_factory=dict)
+    held: dict[int, int] = field(default_factory=dict)
     size: int = 0
 
     def again(self, index: int) -> np.ndarray | None:
         """Return an image that is mapped or was; ``None`` where it never was, or is no longer there."""
-        pixels = self.mapped.pop(index, None)
-        if pixels is not None:
-            self.size -= pixels.nbytes
-        elif index in self.places:
+        if index in self.mapped:
+            return self.mapped.pop(index)
+        if index in self.places:
             with contextlib.suppress(OSError, ValueError):
                 return np.memmap(**self.places[index], mode="r")
-        return pixels
+        return None
 
     def keep(self, index: int, pixels: np.ndarray) -> None:
         """Hold an image, and let go of those not used for the longest time where they are too many."""
@@ -79,10 +82,26 @@ class _Opened:
                 "shape": pixels.shape,
             }
         self.mapped[index] = pixels
-        self.size += pixels.nbytes
+        self.size += pixels.nbytes - self.held.pop(index, 0)
+        self.held[index] = pixels.nbytes
         most = _most_open()
-        while len(self.mapped) > 1 and (len(self.mapped) > most or self.size > _MOST_BYTES):
-            self.size -= self.mapped.pop(next(iter(self.mapped))).nbytes
+        while len(self.mapped) > most:
+            self._forget(next(iter(self.mapped)))
+        while len(self.held) > 1 and self.size > _MOST_BYTES:
+            self._let_go(next(iter(self.held)))
+
+    def _forget(self, index: int) -> None:
+        del self.mapped[index]
+        self.size -= self.held.pop(index, 0)
+
+    def _let_go(self, index: int) -> None:
+        """Give an image's memory back; where it cannot be mapped and empty, it goes."""
+        below = self.mapped[index].base
+        if _GIVE_BACK is not None and isinstance(below, mmap.mmap):
+            below.madvise(_GIVE_BACK)
+            self.size -= self.held.pop(index)
+        else:
+            self._forget(index)
 
 
 @dataclass(frozen=True, eq=False)
