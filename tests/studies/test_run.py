@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 
 import pytest
@@ -240,6 +241,24 @@ def test_hours_of_a_row_that_was_stopped_count_and_those_of_other_data_do_not(
     with pytest.raises(KeyboardInterrupt):
         told(Breaks(), Data(("inbreast",), "sha256:2"))
     assert told(Lab(), Data(("inbreast",), "sha256:3")) == 1
+
+
+def test_hours_are_kept_while_a_row_runs_for_a_kill_tells_nothing(tmp_path, monkeypatch):
+    mordang = study("mordang2016")
+    monkeypatch.setattr(spent, "_EVERY", 0.01)
+    file = tmp_path / "runs" / "mordang2016" / "cascade.hours.json"
+
+    class Looks(Lab):
+        def evaluate(self, recipe, models, groups):
+            end = time.monotonic() + 20
+            while not file.is_file() and time.monotonic() < end:
+                time.sleep(0.01)
+            assert json.loads(file.read_text())["hours"] >= 0
+            return super().evaluate(recipe, models, groups)
+
+    (row,) = chosen(mordang, None, ["cascade"])
+    assert [o.state for o in go(tmp_path, mordang, [row], Looks())] == ["run"]
+    assert not file.exists()
 
 
 def test_a_figure_of_positions_is_stored_with_how_many_there_were(tmp_path):

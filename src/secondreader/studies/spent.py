@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from typing import Any
 from secondreader.learning.hardware import device_name, peak_megabytes, where_read
 
 __all__ = ["device_of", "hours", "most_megabytes"]
+
+_EVERY = 60.0  # seconds: what a kill, which nothing is told of, loses of the hours at most
 
 
 @contextmanager
@@ -41,11 +44,25 @@ def hours(
     def so_far() -> float:
         return before + (time.monotonic() - begun) / 3600
 
+    def note() -> None:
+        write(file, json.dumps({"identity": identity, "hours": so_far()}) + "\n")
+
+    over = threading.Event()
+
+    def now_and_then() -> None:
+        while not over.wait(_EVERY):
+            note()
+
+    noting = threading.Thread(target=now_and_then, daemon=True)
+    noting.start()
     try:
         yield so_far
     except BaseException:  # a key that was pressed is no Exception
-        write(file, json.dumps({"identity": identity, "hours": so_far()}) + "\n")
+        over.set()
+        note()
         raise
+    over.set()
+    noting.join()
     file.unlink(missing_ok=True)
 
 
