@@ -23,7 +23,7 @@ class Counts:
     def __init__(self, above):
         self.above, self.asked = above, []
 
-    def positions(self, images):
+    def positions(self, images, progress):
         def scored(index):
             self.asked.append(index)
             negative = np.where(np.arange(1000) < 1000 * self.above, 0.9, 0.1)
@@ -37,7 +37,7 @@ def counts(monkeypatch):
     of = Counts(0.05)
     monkeypatch.setattr(scoring, "write_figures", lambda *given: None)
     monkeypatch.setattr(
-        SpotFilter, "positions", lambda self, images: of.positions(images), raising=False
+        SpotFilter, "positions", lambda self, *given: of.positions(*given), raising=False
     )
     return of
 
@@ -48,7 +48,9 @@ def rival(film_exams, tmp_path_factory):
     out, of = tmp_path_factory.mktemp("evaluations") / "rival", Counts(0.05)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scoring, "write_figures", lambda *given: None)  # drawing takes longest
-        patch.setattr(SpotFilter, "positions", lambda self, i: of.positions(i), raising=False)
+        patch.setattr(
+            SpotFilter, "positions", lambda self, *given: of.positions(*given), raising=False
+        )
         metrics = pipeline.evaluate(["spot_filter"], [f"phantom={film_exams}"], out, **QUICK)
     return out, metrics, of.asked
 

@@ -51,13 +51,13 @@ def count_positions(
     images
         Whose calcifications are known.
     models
-        Those whose reader has ``positions(images)`` are counted: the records that it reads, and a
+        Those whose reader has ``positions(images, progress)`` are counted: the records that it reads, and a
         function of the number of each to the scores of its positives and of its negatives. A reader
         may remember what it has just read: then nothing is scored twice.
     folder
         Where readings of the same images by these models lie.
     progress
-        Called with the images done, and all, when all that are left are counted.
+        Called with the images done, and all, as they are prepared, and when all that are left are counted.
 
     Returns
     -------
@@ -73,7 +73,7 @@ def count_positions(
     for model in models:
         home = _home(folder, model.sha256, images.records)
         if hasattr(model.reader, "positions") and not (home / _WHOLE).is_file():
-            records, scored = model.reader.positions(images)
+            records, scored = model.reader.positions(images, progress)
             begun.append((home, [_name(record) for record in records], _histograms(scored)))
 
     def count(some: Iterable[ImageRecord] | None) -> None:

@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as stn
 
 from secondreader.domain import SecondReaderError
 from secondreader.learning.patches import balanced, cut, generator
-from secondreader.learning.positions import draw, in_chunks, of_masks, of_points, thinned
+from secondreader.learning.positions import draw, of_masks, of_points, thinned
 
 masks = st.lists(
     stn.arrays(bool, stn.array_shapes(min_dims=2, max_dims=2, max_side=9)), min_size=1, max_size=4
@@ -20,8 +20,7 @@ def test_every_set_pixel_is_a_position_once_and_in_order(drawn):
     positions = of_masks(drawn)
     wanted = [(i, r, c) for i, mask in enumerate(drawn) for r, c in np.argwhere(mask)]
     assert len(positions) == len(wanted)
-    got = np.concatenate([np.zeros((0, 3), int), *in_chunks(positions, 7)])
-    assert [tuple(row) for row in got] == wanted
+    assert [tuple(row) for row in positions.at(np.arange(len(positions)))] == wanted
 
 
 @given(masks, st.integers(0, 2**32))
@@ -40,7 +39,7 @@ def test_what_is_drawn_is_set(drawn, seed):
 def test_a_thinned_set_is_of_its_positions_each_once_in_order_and_evenly_spread(drawn, count, seed):
     every = of_masks(drawn)
     few = thinned(every, count, seed)
-    got = [tuple(row) for chunk in in_chunks(few, 100) for row in chunk]
+    got = [tuple(row) for row in few.at(np.arange(len(few)))]
     all_of_them = [(i, r, c) for i, mask in enumerate(drawn) for r, c in np.argwhere(mask)]
     numbers = [all_of_them.index(where) for where in got]
     assert numbers == sorted(set(numbers))

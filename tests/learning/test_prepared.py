@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from weakref import WeakSet
 
 import numpy as np
 import pytest
@@ -35,21 +36,35 @@ class Counted:
 
 def allowed(monkeypatch, files):
     monkeypatch.setattr(resource, "getrlimit", lambda which: (files, files))
+    # Sets that other tests have open are none of theirs.
+    monkeypatch.setattr("secondreader.learning.prepared._EVERY", WeakSet())
 
 
 @pytest.mark.parametrize(
-    ("files", "kept"), [(256, 96), (1024, 480), (16, 1), (20_000, 600), (-1, 600)]
+    ("files", "kept"), [(256, 192), (512, 448), (16, 1), (20_000, 600), (-1, 600)]
 )
 def test_as_many_images_stay_open_as_there_are_files_to_have(monkeypatch, files, kept):
     images = Counted(600)
-    ready: Prepared = prepared(images, lambda mammogram: None, "k")
     allowed(monkeypatch, files)
+    ready: Prepared = prepared(images, lambda mammogram: None, "k")
     for index in range(600):
         assert ready.pixels(index)[0, 0] == index
     images.opened = 0
     for index in reversed(range(600)):
         ready.pixels(index)
     assert images.opened == 600 - kept
+
+
+def test_several_sets_share_the_files_that_a_process_may_have(monkeypatch):
+    allowed(monkeypatch, 64 + 40)
+    sets: list[Prepared] = [prepared(Counted(30), lambda mammogram: None, "k") for _ in range(4)]
+    for ready in sets:
+        for index in range(30):
+            assert ready.pixels(index)[0, 0] == index
+    assert sum(len(ready._open.mapped) for ready in sets) == 40
+    for index in range(30):
+        assert [ready.pixels(index)[0, 0] for ready in sets] == [index] * 4
+    assert [len(ready._open.mapped) for ready in sets] == [10] * 4
 
 
 class Kept:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,6 @@ __all__ = [
     "Positions",
     "away_from",
     "draw",
-    "in_chunks",
     "of_masks",
     "of_points",
     "of_where",
@@ -173,9 +172,3 @@ def _points(where: np.ndarray) -> Positions:
     """Return positions (n, 3) int32 in the order of their images, each column in one piece."""
     image, row, col = np.ascontiguousarray(where.T)
     return Positions(image, row, col, np.arange(1, len(where) + 1))
-
-
-def in_chunks(positions: Positions, size: int) -> Iterator[np.ndarray]:
-    """Yield all positions in order, (n, 3) with n at most ``size``."""
-    for low in range(0, len(positions), size):
-        yield positions.at(np.arange(low, min(low + size, len(positions))))

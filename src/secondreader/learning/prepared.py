@@ -13,6 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 from pydantic import BaseModel
@@ -23,27 +24,27 @@ from secondreader.domain import Frame, ImageRecord, ImageSet, Lesion, Mammogram,
 __all__ = ["Prepare", "Prepared", "on_grid", "prepared", "prepared_by"]
 
 _MOST_OPEN = 4096
-"""Images of a set mapped in a process, at most."""
+"""Images mapped in a process, at most."""
 _MOST_BYTES = 2**29
-"""Bytes held of them, at most: of what is mapped, what was touched counts as the process's memory."""
+"""Bytes held of a set, at most: of what is mapped, what was touched counts as the process's memory."""
 _GIVE_BACK = getattr(mmap, "MADV_DONTNEED", None)  # Windows has none
 _APART = 379  # images, about, from where one process begins to where the next one does
 _FOR_ALL_ELSE = 64  # file descriptors
 
 
 def _most_open() -> int:
-    """Return how many images of a set stay open: each takes a file descriptor, which may be few.
+    """Return how many images stay mapped, of all sets: each takes a file descriptor, which may be few.
 
-    Two sets are open at once, to learn from and to validate by. A macOS process has 256 descriptors.
+    A macOS process has 256 descriptors.
     """
     try:
         import resource
     except ImportError:  # Windows
-        return 128
+        return 256
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return _MOST_OPEN
-    return min(max((soft - _FOR_ALL_ELSE) // 2, 1), _MOST_OPEN)
+    return min(max(soft - _FOR_ALL_ELSE, 1), _MOST_OPEN)
 
 
 Prepare = Callable[[Mammogram], tuple[np.ndarray, Frame] | None]
@@ -62,6 +63,9 @@ class _Opened:
     places: dict[int, dict[str, Any]] = field(default_factory=dict)
     held: dict[int, int] = field(default_factory=dict)
     size: int = 0
+
+    def __post_init__(self) -> None:
+        _EVERY.add(self)
 
     def again(self, index: int) -> np.ndarray | None:
         """Return an image that is mapped or was; ``None`` where it never was, or is no longer there."""
@@ -85,8 +89,9 @@ class _Opened:
         self.size += pixels.nbytes - self.held.pop(index, 0)
         self.held[index] = pixels.nbytes
         most = _most_open()
-        while len(self.mapped) > most:
-            self._forget(next(iter(self.mapped)))
+        while sum(len(other.mapped) for other in _EVERY) > most:
+            most_of_all = max(_EVERY, key=lambda other: len(other.mapped))
+            most_of_all._forget(next(iter(most_of_all.mapped)))
         while len(self.held) > 1 and self.size > _MOST_BYTES:
             self._let_go(next(iter(self.held)))
 
@@ -102,6 +107,9 @@ class _Opened:
             self.size -= self.held.pop(index)
         else:
             self._forget(index)
+
+
+_EVERY: WeakSet[_Opened] = WeakSet()  # of this process: descriptors are the process's
 
 
 @dataclass(frozen=True, eq=False)

@@ -103,7 +103,7 @@ def _row(
     makers: tuple[str, ...] = tuple(_MAKERS),
     claimed: tuple[str, ...] = (),
     brief: bool = False,
-    minutes: float = 20,
+    minutes: float = 30,
     note: str = "",
 ) -> Row:
     recipe = Recipe(
@@ -158,7 +158,7 @@ _EACH = ("Hologic", "GE", "Siemens")
 _COMPARISON = _table(
     "comparison",
     "Mean sensitivity over positions by false-positive fraction, maker by maker; detections per image",
-    _methods("", "", {}, tuple(_MAKERS), _EACH, 20, random=True),
+    _methods("", "", {}, tuple(_MAKERS), _EACH, 30, random=True),
 )
 _ONE = _table(
     "one-maker",
@@ -181,14 +181,14 @@ _CHOICES = _table(
         _row("cascade-plain", "cascade, noise not evened out",
              {"stabilise": "false", "detector": "cascade"}, {"cascade": "the usual"}, brief=True),
         _row("cnn-two-rounds", "both networks, mined twice", {"rounds": "2"},
-             {"cnn": "the usual"}, brief=True, minutes=30),
+             {"cnn": "the usual"}, brief=True, minutes=45),
         _row("cnn-apart", "both networks, the hardest 0.4 mm apart", {"mined_apart_mm": "0.4"},
              {"cnn": "the usual"}, brief=True),
         _row("cascade-exponential", "cascade, AdaBoost's loss",
              {"detector": "cascade", "cascade.loss": "exponential"}, {"cascade": "the usual"}, brief=True),
     ),
 )  # fmt: skip
-_FILM = _table("film", "Ours: film", _methods(", film", "film-", {}, ("all",), (), 10))
+_FILM = _table("film", "Ours: film", _methods(", film", "film-", {}, ("all",), (), 20))
 _AT_SCALE = _table(
     "scale",
     "The paper's scale: 27 million negatives in training, 18 million in test, on `mordang-1`",

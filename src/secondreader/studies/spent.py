@@ -6,10 +6,11 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from secondreader.domain import SecondReaderError
 from secondreader.learning.hardware import device_name, peak_megabytes, where_read
 
 __all__ = ["device_of", "hours", "most_megabytes"]
@@ -51,7 +52,8 @@ def hours(
 
     def now_and_then() -> None:
         while not over.wait(_EVERY):
-            note()
+            with suppress(OSError, SecondReaderError):  # of a full disk the row itself will tell
+                note()
 
     noting = threading.Thread(target=now_and_then, daemon=True)
     noting.start()
@@ -59,6 +61,7 @@ def hours(
         yield so_far
     except BaseException:  # a key that was pressed is no Exception
         over.set()
+        noting.join()
         note()
         raise
     over.set()

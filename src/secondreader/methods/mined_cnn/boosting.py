@@ -63,7 +63,8 @@ def boosted(own: Data, held: Data, config: Config, folder: Path, hardware: Hardw
     told: list[dict[str, float]] = []
     if file.is_file():
         nodes = cascade_from(safetensors.torch.load_file(file), "")
-        told = json.loads(notes.read_text(encoding="utf-8"))["nodes"]
+        # A kill between the two files leaves notes of a node that is not there.
+        told = json.loads(notes.read_text(encoding="utf-8"))["nodes"][: len(nodes)]
     positives = _positives(own, config)
 
     def negatives(fitted: list[Node], count: int) -> np.ndarray:
@@ -116,7 +117,7 @@ def _judged(nodes: list[Node], held: Data, config: Config) -> list[float]:
 
 def _windows(own: Data, where: np.ndarray, wide: int) -> np.ndarray:
     """Return the windows round positions (n, 3), (n, wide, wide) float16, as images are prepared."""
-    cut: np.ndarray = cut_out(own.images, where, wide).numpy()[:, 0].astype(np.float16)
+    cut: np.ndarray = cut_out(own.images, where, wide, np.float16).numpy()[:, 0]
     return cut
 
 

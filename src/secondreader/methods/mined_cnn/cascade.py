@@ -88,8 +88,6 @@ def scores(
         inside = asked[top : top + _STRIP]
         if inside.any():
             part = sums[top : top + len(inside) + window]
-            # Counted from the strip's own corner sums are small enough for half of the bytes.
-            part = (part - part[:1] - part[:, :1] + part[0, 0]).astype(np.float32)
             out[top : top + _STRIP] = _strip(nodes, inside, part)
     return out
 

@@ -26,7 +26,7 @@ _BINS = 128
 _MANY = 20_000  # positions of a class that its quantiles are taken of
 _CHUNK = 16_384  # positions whose values are held at once
 _HAIR = 1e-5  # of all votes
-_LOWER = 1e-4  # of eight noises: float32 rounds sums of a strip of an image to a tenth of that
+_LOWER = 1e-4  # of eight noises: features by float64, or by float32 from a few rows, differ by less
 _LITTLE = 0.1  # of negatives thrown away: those after would learn from what it learnt from
 _FEWEST = 200  # negatives without which no further node is trained
 
@@ -214,10 +214,12 @@ def fit_cascade(
             )
         if len(other) < _FEWEST and nodes:
             break  # the nodes so far let nothing through: there is nothing to learn from
+        count = len(other)
         every = np.concatenate([positives, other])
+        del other  # hundreds of megabytes, of which a node's fitting needs as many
         fitted = fit_node(every, np.arange(len(every)) < len(positives), features, settings)
         nodes.append(fitted.node)
-        on_node(number, fitted, len(other))
+        on_node(number, fitted, count)
         if last(fitted.through):
             break
     return nodes

@@ -85,7 +85,7 @@ def votes_everywhere(
     Parameters
     ----------
     sums
-        (rows + window, cols + window) float32, see `integral`.
+        (rows + window, cols + window) float64, see `integral`.
     features
         (k, 2, 5) float32.
     cuts, votes
@@ -120,7 +120,8 @@ def _vote(
     """Add stumps' votes up, row by row, and write nothing else.
 
     Rectangles share the rows that they span (78 pairs at most in a window of 12): what lies between
-    those rows is summed once, and a rectangle is a difference of two of its columns.
+    those rows is summed once, and a rectangle is a difference of two of its columns. Only that is held
+    as float32: sums of a whole image are so large that a cut would be missed.
     """
     rows, cols = total.shape
     between = np.empty((len(spans), sums.shape[1]), np.float32)

@@ -87,7 +87,9 @@ class MinedCnn:
         return ImageReading(mammogram.source, score, None, marked, heatmap)
 
     def positions(
-        self, images: ImageSet
+        self,
+        images: ImageSet,
+        progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> tuple[Sequence[ImageRecord], Callable[[int], tuple[np.ndarray, np.ndarray]]]:
         """Return what positions score, image by image.
 
@@ -95,6 +97,8 @@ class MinedCnn:
         ----------
         images
             A set whose calcifications are known.
+        progress
+            Called with the images prepared, and all.
 
         Returns
         -------
@@ -105,7 +109,7 @@ class MinedCnn:
             be higher of noise too. What lies next to the skin (`Config.skin_mm`) is not read: a
             calcification there scores 0, and other positions there do not count.
         """
-        own = data(images, self.config, negatives=self.config.tested)
+        own = data(images, self.config, negatives=self.config.tested, progress=progress)
         self._read = deque(self._read, maxlen=_RECENT)
 
         def scored(index: int) -> tuple[np.ndarray, np.ndarray]:

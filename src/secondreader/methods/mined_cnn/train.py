@@ -107,7 +107,9 @@ def cost(config: Config, hardware: Hardware) -> tuple[Cost, ...]:
     """Return what each stage will cost, timed on a batch of noise."""
     costs = []
     plans = {"first": (config.widths[0], config.first), "second": (config.widths[1], config.second)}
-    wanted = {"cnn": ("first", "second"), "first": ("first",), "cascade": ()}[config.detector]
+    wanted = {"cnn": ("first", *["second"] * config.rounds), "first": ("first",), "cascade": ()}[
+        config.detector
+    ]
     for name in wanted:
         width, settings = plans[name]
         image = torch.rand(
