@@ -121,7 +121,8 @@ def _vote(
 
     Rectangles share the rows that they span (78 pairs at most in a window of 12): what lies between
     those rows is summed once, and a rectangle is a difference of two of its columns. Only that is held
-    as float32: sums of a whole image are so large that a cut would be missed.
+    as float32, for speed: it rounds more than what was fitted was rounded by, so that a feature next to
+    a cut may fall on its other side. Sums of a whole image would be rounded by far more.
     """
     rows, cols = total.shape
     between = np.empty((len(spans), sums.shape[1]), np.float32)
