@@ -26,9 +26,7 @@ _BINS = 128
 _MANY = 20_000  # positions of a class that its quantiles are taken of
 _CHUNK = 16_384  # positions whose values are held at once
 _HAIR = 1e-5  # of all votes
-_LOWER = (
-    1e-4  # of eight noises: what float32 rounds a window's features by, and rows of most images
-)
+_LOWER = 1e-4  # of eight noises: how far float32 may round the features of a window
 _LITTLE = 0.1  # of negatives thrown away: those after would learn from what it learnt from
 _FEWEST = 200  # negatives without which no further node is trained
 
