@@ -28,14 +28,15 @@ from secondreader.domain import Part, SecondReaderError
 from secondreader.evaluation import calibration, reliability
 from secondreader.evaluation.bootstrap import RESAMPLES, difference, estimate, replicates
 from secondreader.evaluation.tables import in_brackets
-from secondreader.evaluation.units import Units, units
+from secondreader.evaluation.units import Level, Units, units
+from secondreader.reading import Model, load_models
 from secondreader.sources import load_all
 
 NAMES = ("log loss", "calibration error", "slope")
 
 
 def read(
-    models: list[str], data: str, split: str, part: Part, level: str, work: Path
+    models: list[Model], data: str, split: str, part: Part, level: Level, work: Path
 ) -> list[Units]:
     """Return the units of one part of one data set, for each model."""
     chosen = scoring.choose(load_all([data]), split, part)
@@ -64,7 +65,7 @@ def figures(p: np.ndarray, of: Units, resamples: int) -> np.ndarray:
 def ways(held: Units, told: list[str]) -> dict[str, calibration.Calibration]:
     """Return every way that suits the scores, fitted."""
     own, others = calibration.suited(held.scores)
-    made = {}
+    made: dict[str, calibration.Calibration] = {}
     for way in (own, *others):
         try:
             made[way] = calibration.fit(way, held.scores, held.labels, held.patients)
@@ -125,9 +126,10 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="Where readings are kept.")
     parser.add_argument("-o", "--out", type=Path, required=True)
     asked = parser.parse_args()
+    models = list(load_models(asked.models))
     found = {
         data: [
-            read(asked.models, data, asked.split, part, asked.level, asked.work)
+            read(models, data, asked.split, part, asked.level, asked.work)
             for part in (Part.CALIBRATION, Part.TEST)
         ]
         for data in asked.data
@@ -135,7 +137,7 @@ def main() -> None:
     prints = {source.fingerprint: data for data in asked.data for source in load_all([data])}
     notes: list[str] = []
     rows = [["reader", "way", "fitted on", "used on", *NAMES, "log loss, less fitted at home"]]
-    for index, model in enumerate(scoring.load_models(asked.models)):
+    for index, model in enumerate(models):
         fitted, tested = (
             {data.partition("=")[2]: parts[which][index] for data, parts in found.items()}
             for which in (0, 1)

@@ -18,6 +18,7 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -268,7 +269,7 @@ def filled(prepared: np.ndarray, pitch: float) -> np.ndarray:
     return np.resize(prepared[prepared > 0], (rows, cols))
 
 
-def plainly(network: nn.Module, image: torch.Tensor) -> float:
+def plainly(network: Any, image: torch.Tensor) -> float:
     """Return the seconds of the network written as in text books, in times of its own."""
 
     def plain() -> torch.Tensor:

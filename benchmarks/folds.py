@@ -34,7 +34,7 @@ from secondreader.evaluation.matching import hit_rule
 from secondreader.evaluation.measure import Settings, measure
 from secondreader.evaluation.scored import Readings
 from secondreader.evaluation.tables import number
-from secondreader.evaluation.units import units
+from secondreader.evaluation.units import Level, units
 from secondreader.learning.hardware import Hardware
 from secondreader.reading import load_models
 from secondreader.sources import load_all
@@ -67,11 +67,11 @@ def read(asked: argparse.Namespace, way: str) -> list[Readings]:
         run = asked.work / words.replace(" ", "-") / str(fold)
         model = pipeline.train(
             asked.method, asked.data, run, split=split, preset=asked.preset,
-            settings=settings.split(), init=init or None,
+            settings=settings.split(), init=init or None, fitted=False,
             hardware=Hardware("auto", threads=asked.threads, progress=False), on_note=print,
         )  # fmt: skip
         chosen = scoring.choose(load_all(asked.data), split, Part.TEST)
-        file = scoring.read_records(chosen, [str(model)], run / "test")
+        file = scoring.read_records(chosen, load_models([str(model)]), run / "test")
         (readings,) = scoring.scored(chosen, file)
         if asked.kinds:
             images = subgroups.of_kinds(readings.images, asked.kinds, ruled)
@@ -88,7 +88,7 @@ def parted(way: str) -> tuple[str, str, str]:
     return words, settings, init
 
 
-def mean_area(parts: list[Readings], level: str, resamples: int) -> np.ndarray:
+def mean_area(parts: list[Readings], level: Level, resamples: int) -> np.ndarray:
     """Return replicates (1 + resamples,) of the mean of the folds' areas.
 
     Two ways of the same folds are paired.
@@ -143,7 +143,7 @@ def cell(value: float | None, low: float | None, high: float | None) -> str:
     return "–" if low is None else f"{number(value)} [{number(low)}, {number(high)}]"
 
 
-def mean_row(level: str, values: list[np.ndarray]) -> list[str]:
+def mean_row(level: Level, values: list[np.ndarray]) -> list[str]:
     """Return a table's row of the mean of the folds' areas of each way, and differences to the first."""
     row = [f"auc, by {level}, mean of the folds"]
     row += [cell(e.value, e.low, e.high) for e in map(estimate, values)]
@@ -198,16 +198,17 @@ def main() -> None:
                 if {c.a, c.b} == {readers[0].reader, other} and (c.name, c.level, c.hit_rule) == (name, level, rule)
                 and c.label_rule in ("", "all") and not c.group
             ][:1] or [None]  # fmt: skip
-            if apart is None or apart.low is None:
+            if apart is None or apart.value is None or apart.low is None or apart.high is None:
                 row.append("–")
                 continue
             sign = 1 if apart.a == other else -1
             low, high = sorted((sign * apart.low, sign * apart.high))
             row.append(cell(sign * apart.value, low, high))
         rows.append(row)
+    levels: tuple[Level, ...] = ("image", "breast")
     rows += [
         mean_row(level, [mean_area(parts, level, asked.resamples) for parts in folds])
-        for level in ("image", "breast")
+        for level in levels
     ]
     films = any(data.startswith("mini_mias=") for data in asked.data)
     told = {

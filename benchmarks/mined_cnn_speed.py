@@ -88,17 +88,18 @@ def networks(run: Path | None, prepared: np.ndarray) -> MinedCnn:
 
 def reading(reader: MinedCnn, view: Mammogram, prepared: np.ndarray) -> dict:
     """Return the seconds of each stage of two networks, and what skipping saves."""
-    assert reader.first is not None and reader.second is not None
+    first, second = reader.first, reader.second
+    assert first is not None and second is not None
     mask = looked_at(prepared, reader.config)
-    known = where_wanted(reader.first, prepared, mask)
+    known = where_wanted(first, prepared, mask)
     through = mask & (known >= (reader.config.threshold or 0))
     stages = {
         "prepare": best(lambda: prepare(view, reader.config)),
-        "first": best(lambda: where_wanted(reader.first, prepared, mask)),
-        "second": best(lambda: where_wanted(reader.second, prepared, through)),
+        "first": best(lambda: where_wanted(first, prepared, mask)),
+        "second": best(lambda: where_wanted(second, prepared, through)),
         "in all": best(lambda: reader.read(view)),
     }
-    whole = best(lambda: where_wanted(reader.second, prepared, mask))
+    whole = best(lambda: where_wanted(second, prepared, mask))
     return {
         "seconds": stages,
         "let through": float(through.sum() / mask.sum()),
@@ -106,8 +107,9 @@ def reading(reader: MinedCnn, view: Mammogram, prepared: np.ndarray) -> dict:
     }
 
 
-def patch_by_patch(network: nn.Sequential, prepared: np.ndarray) -> dict:
+def patch_by_patch(network: nn.Sequential | None, prepared: np.ndarray) -> dict:
     """Return microseconds a position, all at once and by patches, and the largest difference."""
+    assert network is not None
     inside = np.argwhere(prepared != 0)
     some = inside[:: max(len(inside) // 8192, 1)]
     few = some[:: max(len(some) // 200, 1)]

@@ -15,6 +15,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -208,7 +209,7 @@ def main() -> None:
     draw(told, asked.out)
 
 
-def draw(told: dict[str, object], out: Path) -> None:
+def draw(told: dict[str, Any], out: Path) -> None:
     """Draw what `difficulty.json` holds."""
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), constrained_layout=True)
     for axis, what in zip(axes, ("cluster", "mass"), strict=True):

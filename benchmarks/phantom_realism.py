@@ -20,6 +20,7 @@ import argparse
 import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -219,7 +220,7 @@ def main() -> None:
     asked.out.mkdir(parents=True, exist_ok=True)
     sets = {"film": real(asked.data), "phantom": made(asked.women, asked.anatomy)}
     cut = {name: patches(images, 1) for name, images in sets.items()}
-    told: dict[str, object] = {"images": {name: len(images) for name, images in sets.items()}}
+    told: dict[str, Any] = {"images": {name: len(images) for name, images in sets.items()}}
     slopes = {}
     for name, images in sets.items():
         slopes[name] = np.array([s for _, pixels in images if (s := exponent(pixels)) is not None])

@@ -27,10 +27,10 @@ from scipy import ndimage
 
 from secondreader import formats, geometry, imaging, phantom, pipeline
 from secondreader.domain import Intent, Laterality, View
-from secondreader.formats import ReadOptions
+from secondreader.formats import FileRef, ReadOptions
 from secondreader.formats.dicom_write import dicom_bytes
 
-ENCODERS: dict[str, tuple[str, Callable[[np.ndarray], bytes] | None]] = {
+ENCODERS: dict[str, tuple[str, Callable[[np.ndarray], bytes | bytearray] | None]] = {
     "explicit little endian": ("1.2.840.10008.1.2.1", None),
     "JPEG Lossless": ("1.2.840.10008.1.2.4.70", lambda a: imagecodecs.ljpeg_encode(a)),
     "JPEG-LS": ("1.2.840.10008.1.2.4.80", lambda a: imagecodecs.jpegls_encode(a)),
@@ -111,6 +111,7 @@ def stages(folder: Path, shape: tuple[int, int]) -> None:
             print(f"| {name} | cannot be encoded here ({type(error).__name__}) | | | | | |")
             continue
         (ref,) = formats.find([path])
+        assert isinstance(ref, FileRef)
         bare = timed(lambda p=path: pixel_array(pydicom.dcmread(p), raw=True))
         opened = timed(lambda r=ref: formats.mammogram(r, ReadOptions()))
         mammogram = formats.mammogram(ref, ReadOptions())

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-from second_look_generated import checked, loaded, pixels
+from second_look_generated import checked, loaded, of_women, pixels, through
 
 from secondreader.datasets.parts import divide_sets
 from secondreader.domain import Part
@@ -27,6 +27,7 @@ from secondreader.sources import images_of, load_all
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 
 PAPER = ((200_000, 45), (400_000, 65))
 SHOWN = ("Accuracy, patch", "Accuracy, image")
@@ -49,7 +50,7 @@ def seen(run: Path) -> int:
     return int(done["step"]) * loaded(run)[0].votes.batch
 
 
-def drawn(points: list[tuple[int, Path, dict]]) -> plt.Figure:
+def drawn(points: list[tuple[int, Path, dict]]) -> Figure:
     """Return the curve."""
     sheet, axes = plt.subplots(figsize=(5.2, 3.6), layout="constrained")
     for name, colour, style in zip(SHOWN, ("#08306b", "#d94801"), ("o-", "s--"), strict=True):
@@ -84,7 +85,8 @@ def main() -> None:
     part = divide_sets(sources, asked.split)[Part.TEST]
     test = windows(ready(images_of(sources).part(part), config), config, reading=True)
     every = pixels(test, np.arange(len(test.label)) * TURNS, config)
-    women = np.array([test.images.records[i].patient_id for i in test.where[:, 0]])
+    women = of_women(test)
+    scores = {name: through(network, every) for name, (_, network, _) in runs.items()}
     data = asked.data if asked.data.startswith("phantom=") and "/" not in asked.data else (
         f"{asked.data.partition('=')[0]}=ROOT")  # fmt: skip
     told = {
@@ -95,7 +97,7 @@ def main() -> None:
         "share of nothing": float((test.label == 0).mean()),
         # Weights of an early step have seen fewer patches than there were.
         "patches seen when weights were kept": {run.name: seen(run) for _, run, _ in points},
-        "table": checked(runs, every, test.label, women, asked.resamples, before=True),
+        "table": checked(scores, test.label, women, asked.resamples, before=True),
     }
     asked.differences.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(told, indent=1, ensure_ascii=False)

@@ -84,6 +84,11 @@ def features(network: nn.Module) -> nn.Module:
     return network
 
 
+def of_women(own: Windows) -> np.ndarray:
+    """Return whose each window is, (n,)."""
+    return np.array([own.images.records[i].patient_id for i in own.where[:, 0]])
+
+
 def pixels(own: Windows, numbers: np.ndarray, config: Config) -> np.ndarray:
     """Return patches by their numbers, (n, w, w) float16 in [0, 1]."""
     parts = [
@@ -101,16 +106,20 @@ def shown(values: np.ndarray, digits: int = 3) -> str:
     return f"{got.value:.{digits}f} [{got.low:.{digits}f}, {got.high:.{digits}f}]"
 
 
-def far(other: np.ndarray, real: np.ndarray, women: np.ndarray) -> dict[str, str]:
-    """Return both distances to real patches, patients and generated patches drawn again."""
+def far(
+    other: np.ndarray, real: np.ndarray, others: np.ndarray, women: np.ndarray
+) -> dict[str, str]:
+    """Return both distances to real patches, women of both drawn again; a generated patch is its own."""
     names, index = np.unique(women, return_inverse=True)
+    own_names, own_index = np.unique(others, return_inverse=True)
     rng = np.random.default_rng(0)
     pairs = alike(other, real)
     found = [(frechet(other, real), weighed(pairs))]
     for counts in draws(names.size, DRAWS):
         for column in counts.T:
-            own = np.bincount(rng.integers(len(other), size=len(other)), minlength=len(other))
-            drawn = (own, column[index])
+            again = rng.integers(own_names.size, size=own_names.size)
+            own = np.bincount(again, minlength=own_names.size)
+            drawn = (own[own_index], column[index])
             found.append((frechet(other, real, *drawn), weighed(pairs, *drawn)))
     told = {}
     for (name, digits), values in zip(
@@ -162,7 +171,7 @@ def main() -> None:
         for p in (Part.VALIDATION, Part.TEST)
     )  # fmt: skip
     every = pixels(test, np.arange(len(test.label)) * TURNS, config)
-    women = np.array([test.images.records[i].patient_id for i in test.where[:, 0]])
+    women = of_women(test)
     runs = {name_of(run): loaded(run) for run in asked.runs}
     drawn = {
         name: {k: generators.drawn(made, k, DRAWN, 10**6 + k, own) for k in GENERATED}
@@ -170,6 +179,7 @@ def main() -> None:
         if made is not None and own.generated_share == 1
     }
     real = {name_of(asked.real): (config, real_network, None)}
+    scores = {name: through(network, every) for name, (_, network, _) in {**real, **runs}.items()}
     data = [
         s if s.startswith("phantom=") and "/" not in s else s.partition("=")[0] + "=ROOT"
         for s in asked.data
@@ -183,8 +193,8 @@ def main() -> None:
         "windows": {CLASSES[k]: int((test.label == k).sum()) for k in GENERATED},
         "women": len(set(women.tolist())),
         "patches": drawn_from(asked.real),
-        "checks": checked({**real, **runs}, every, test.label, women, asked.resamples),
-        "explained": explained({**real, **runs}, every, test.label),
+        "checks": checked(scores, test.label, women, asked.resamples),
+        "explained": explained({**real, **runs}, scores, every, test.label),
     }  # fmt: skip
     if asked.picture:
         picture(every, test.label, drawn).save(asked.picture, optimize=True)
@@ -207,10 +217,10 @@ def drawn_from(run: Path) -> dict[str, object]:
 
 
 def checked(
-    runs: dict, every: np.ndarray, labels: np.ndarray, women: np.ndarray, resamples: int,
+    runs: dict[str, np.ndarray], labels: np.ndarray, women: np.ndarray, resamples: int,
     *, before: bool = False,
 ) -> list[list[str]]:  # fmt: skip
-    """Return accuracies and area of each run by the test part's windows, and a paired difference.
+    """Return accuracies and area of each run's logits (n, 4) of the test part's windows, and a paired difference.
 
     The difference is to the first run, or to the one before. Runs that are named alike but for their
     seed are one, of the mean of their figures.
@@ -219,8 +229,7 @@ def checked(
     rows = [["trained on", "accuracy, classes alike", "as windows come", "AUC, malignant",
              f"classes alike, less {other}", f"AUC, less {other}"]]  # fmt: skip
     found: dict[str, list[np.ndarray]] = {}
-    for name, (_, network, _) in runs.items():
-        scores = through(network, every)
+    for name, scores in runs.items():
         sure = np.exp(scores[:, 1] - np.log(np.exp(scores).sum(1)))
         units = positions(sure, labels == 1, women.tolist(), level="patch")
         area = replicates(score_statistic(units), units.n_patients, resamples=resamples)[:, 0]
@@ -242,9 +251,11 @@ def checked(
     return rows
 
 
-def explained(runs: dict, every: np.ndarray, labels: np.ndarray) -> dict[str, object]:
+def explained(
+    runs: dict, scores: dict[str, np.ndarray], every: np.ndarray, labels: np.ndarray
+) -> dict[str, object]:
     """Return of each run its answers, and its accuracy where the scale of grey values is mistaken."""
-    told = {}
+    told: dict[str, object] = {}
     for name, (_, network, _) in runs.items():
         # What x is to a network that learnt values from -1 to 1, (x + 1) / 2 is to this one, which
         # learnt them from 0 to 1; but for the zeros around an image.
@@ -255,7 +266,7 @@ def explained(runs: dict, every: np.ndarray, labels: np.ndarray) -> dict[str, ob
             "learnt -1 to 1, validated on 0 to 255": lambda x: (255 * x + 1) / 2,
         }
         told[name] = {
-            **mistakes(through(network, every), labels),
+            **mistakes(scores[name], labels),
             **{
                 words: float((through(network, every, change).argmax(1) == labels).mean())
                 for words, change in wrong.items()
@@ -276,11 +287,19 @@ def distances(
             continue
         turned = own * TURNS + rng.integers(TURNS, size=len(own))
         real = through(network, pixels(test, turned, config))
-        other = pixels(held, rng.permutation(held.drawn[kind])[:DRAWN], config)
-        clouds = {"real, of the validation part": other}
-        clouds |= {name: images[kind].astype(np.float32) / 255 for name, images in drawn.items()}
-        for name, images in clouds.items():
-            got = far(through(network, images), real, women[own])
+        chosen = rng.permutation(held.drawn[kind])[:DRAWN]
+        clouds = {
+            "real, of the validation part": (
+                pixels(held, chosen, config),
+                of_women(held)[chosen // TURNS],
+            )
+        }
+        clouds |= {
+            name: (images[kind].astype(np.float32) / 255, np.arange(len(images[kind])))
+            for name, images in drawn.items()
+        }  # fmt: skip
+        for name, (images, others) in clouds.items():
+            got = far(through(network, images), real, others, women[own])
             rows.append([name, CLASSES[kind], got["Frechet"], got["kernel"]])
     return rows
 

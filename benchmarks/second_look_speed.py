@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -90,9 +91,10 @@ def step(config: Config):
 
 def measured(preset: str, part: str) -> dict:
     """Return the figures of one part of one preset; a part has a process of its own."""
-    config = resolve(Config, METHODS["second_look"], preset, ["init=none"])
+    config = resolve(Config, METHODS["second_look"], preset, [])
     torch.manual_seed(0)
     times = 2 if config.backbone == "small" else 1  # a large network's second call is as long
+    told: dict[str, Any]
     if part == "training":
         told = {"step": best(step(config), times)}
     else:

@@ -86,6 +86,7 @@ def brought(heat: Heatmap, frame: Frame) -> np.ndarray:
 def pixels_of(lesions: Sequence[Lesion], shape: tuple[int, int]) -> Iterator[np.ndarray]:
     """Yield the pixels (n, 2) of each lesion that lies in the image."""
     for lesion in lesions:
+        assert lesion.region is not None
         mask = geometry.rasterise(lesion.region, shape)
         at = np.argwhere(mask.pixels) + np.array([mask.row0, mask.col0])
         if len(at):

@@ -17,11 +17,11 @@ from secondreader.domain import Part
 from secondreader.evaluation.bootstrap import difference, estimate, replicates
 from secondreader.evaluation.classification import score_statistic
 from secondreader.evaluation.tables import in_brackets
-from secondreader.evaluation.units import units
+from secondreader.evaluation.units import Level, units
 from secondreader.scoring import choose, scored
 from secondreader.sources import load_all
 
-LEVELS = ("image", "breast", "exam")
+LEVELS: tuple[Level, ...] = ("image", "breast", "exam")
 
 
 def main() -> None:

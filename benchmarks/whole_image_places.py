@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from secondreader.domain import (
     Mammogram,
     Part,
     Pathology,
+    Region,
 )
 from secondreader.evaluation.bootstrap import RESAMPLES
 from secondreader.evaluation.figures import Figure
@@ -57,7 +59,7 @@ def malignant(record: ImageRecord) -> list[Lesion]:
     ]
 
 
-def hit(circles: list[Circle], lesion: Lesion) -> np.ndarray:
+def hit(circles: Sequence[Region], lesion: Lesion) -> np.ndarray:
     """Return whether the middle of each circle lies in a lesion, and whether it meets it; (n, 2)."""
     assert lesion.region is not None
     mask = geometry.rasterise(lesion.region)

@@ -234,6 +234,10 @@ def test_schedules_go_on_after_a_stop(tmp_path, schedule):
         trained(tmp_path / "a", settings=settings, batches=once)
     a = trained(tmp_path / "a", settings=settings, batches=once)[0]
     assert same(a, trained(tmp_path / "b", settings=settings)[0])
+    logs = (tmp_path / "a/stages/only/logs").glob(
+        "from-*/metrics.csv"
+    )  # what was logged before stays
+    assert sorted(file.parent.name for file in logs) == ["from-0000000", "from-0000010"]
 
 
 def test_augmentation_is_a_function_of_seed_and_step(tmp_path):

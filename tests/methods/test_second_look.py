@@ -1,6 +1,7 @@
 """Regions, windows and generated images of Second Look."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -49,7 +50,11 @@ from secondreader.methods.second_look.gan import (
 from secondreader.methods.second_look.generators import built, drawn
 from secondreader.methods.second_look.network import CLASSES, classifier, mask_rcnn
 from secondreader.methods.second_look.reader import SecondLook
-from secondreader.methods.second_look.regions_training import _region_figures, region_loss
+from secondreader.methods.second_look.regions_training import (
+    _region_figures,
+    _without_masks,
+    region_loss,
+)
 from secondreader.methods.second_look.windows import turned, window_places, windows
 from secondreader.methods.second_look.windows_training import (
     _note,
@@ -298,7 +303,10 @@ def test_a_detector_of_masses_is_chosen_by_masses():
     images = Images([bright, FLAT, FLAT], [[lesion(80, 70, 20)], [cluster], []], [True, True])
 
     class Mean(torch.nn.Linear):
+        roi_heads = SimpleNamespace(mask_roi_pool="masks")
+
         def forward(self, images):
+            assert self.roi_heads.mask_roi_pool is None  # masks are not looked at
             return [{"scores": i.mean()[None], "labels": torch.tensor([1])} for i in images]
 
     network = Mean(1, 1)
@@ -306,6 +314,20 @@ def test_a_detector_of_masses_is_chosen_by_masses():
     assert _region_figures(network, held, masses) == {"auc": 1.0}
     both = Regions.of(images, SMALL)
     assert _region_figures(network, both, SMALL) == {"auc": 0.75}
+    assert network.roi_heads.mask_roi_pool == "masks"
+
+
+def test_a_detector_chooses_by_the_scores_that_it_has_with_masks_too():
+    torch.manual_seed(0)
+    network = mask_rcnn(SMALL).eval()
+    image = torch.rand(1, *SMALL.size)
+    with torch.inference_mode():
+        (whole,) = network([image])
+        with _without_masks(network):
+            (boxes,) = network([image])
+        (again,) = network([image])
+    assert len(whole["scores"]) and torch.equal(whole["scores"], boxes["scores"])
+    assert "masks" not in boxes and torch.equal(whole["masks"], again["masks"])
 
 
 def test_shrunk_images_are_mirrored_in_training_and_those_of_unknown_class_left_out():
@@ -410,6 +432,9 @@ def test_so_many_patches_are_drawn_from_half_with_a_lesion_always_the_same():
         assert len(set(patches.tolist())) == len(patches)
         assert (few.label[patches // 8] == kind).all()
         assert sorted(again.drawn[kind]) == sorted(patches)
+    # A training of another seed draws otherwise, of the same ones.
+    seeded = windows(own, SMALL.model_copy(update={"seed": 1}), patches=16)
+    assert all(sorted(seeded.drawn[k]) == sorted(p) for k, p in few.drawn.items())
     check = SMALL.model_copy(update={"trains": "check"})
     assert windows(own, check, patches=12).counts() == {"0": 4, "1": 4, "2": 4}
     every = windows(own, SMALL, patches=10**6)
@@ -568,11 +593,14 @@ def test_a_check_trains_its_generators_once_and_another_takes_them(name, tmp_pat
     for key, value in made["generator"].state_dict().items():
         assert torch.equal(again["generator"].state_dict()[key], value)
     assert not list((tmp_path / "b/stages").glob(f"{name}-*"))
-    assert not (tmp_path / "b/generated").exists()  # from the same seed they are those of the other
+    assert not (
+        tmp_path / "b/generated"
+    ).exists()  # from the same generator they are those of the other
     other = more.model_copy(update={"seed": 1})
-    train_check(own, own, other, tmp_path / "d", quiet)
-    files = [(tmp_path / run / "generated/000001.npy").read_bytes() for run in "ad"]
-    assert files[0] != files[1]
+    seeded = train_check(own, own, other, tmp_path / "d", quiet)
+    assert not (tmp_path / "d/generated").exists()
+    trained = [made["network"].state_dict() for made in (again, seeded)]
+    assert any(not torch.equal(value, trained[1][key]) for key, value in trained[0].items())
     wider = more.model_copy(update={"flow_width": 16, "noise": 16})
     with pytest.raises(SecondReaderError, match=r"generator\."):
         train_check(own, own, wider, tmp_path / "c", quiet)
@@ -743,6 +771,18 @@ def test_an_image_is_called_by_its_worst_window():
     row, col = geometry.centre(reading.detections[0].region)
     assert abs(row - 300) < 45 and abs(col - 140) < 45
     assert SecondLook(config, Bright()).read(mammogram(breast())).score < 0.1
+
+
+@pytest.mark.parametrize("side", [160, 161, 174, 191, 192])
+def test_each_window_has_its_place_in_the_map_where_the_last_lies_nearer(side):
+    config = SMALL.model_copy(update={"trains": "votes"})
+    places = window_places(np.full((256, side), 0.5, np.float32), config)
+    scores = np.arange(1.0, len(places) + 1, dtype=np.float32)
+    heat, grid = SecondLook(config, Bright())._map(places, scores, geometry.identity((256, side)))
+    assert sorted(heat[heat > 0].tolist()) == scores.tolist()
+    at = np.array([np.argwhere(heat == score)[0] for score in scores], float)
+    apart = geometry.to_source(grid, at) - places
+    assert (np.abs(apart) < config.step()).all()
 
 
 @pytest.mark.parametrize("trains", ["regions", "votes", "shrunk", "check"])

@@ -356,7 +356,10 @@ class _Module(LightningModule):
 def _train(module: _Module, where: Path, hardware: Hardware) -> None:
     last = where / "last.ckpt"
     epochs = -(-module.settings.steps // module.settings.validate_every)
-    begun = f"from-{int(module.history[-1]['step']) if module.history else 0:07d}"
+    resumed = last if last.is_file() else None
+    # What was logged before stays: a folder for each time it goes on.
+    step = torch.load(last, map_location="cpu", weights_only=True)["global_step"] if resumed else 0
+    begun = f"from-{step:07d}"
     which = device(hardware)
     several = hardware.devices * hardware.nodes > 1
     callbacks: list[Callback] = [
@@ -397,7 +400,7 @@ def _train(module: _Module, where: Path, hardware: Hardware) -> None:
         # Lightning's advice is for its own loops; the loader is measured and reported below.
         warnings.filterwarnings("ignore", module=r"lightning\..*")
         warnings.filterwarnings("ignore", message=r".*lr_scheduler\.step.*")
-        trainer.fit(module, ckpt_path=last if last.is_file() else None, weights_only=True)
+        trainer.fit(module, ckpt_path=resumed, weights_only=True)
 
 
 def _halve(module: _Module, error: BaseException, batch: int) -> None:

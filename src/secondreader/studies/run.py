@@ -202,7 +202,7 @@ def reproduce(
                 "identity": identity,
                 "settings": settings[row.key],
                 "command": command,
-                "seed": seed,
+                "seed": int(recipe.settings.get("seed", seed)),
                 "device": device_of(models[row.key] if recipe.trains else ""),
                 "hours": round(spent, 4),
                 "peak_megabytes": most_megabytes(models[row.key] if recipe.trains else ""),

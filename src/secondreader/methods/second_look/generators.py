@@ -172,14 +172,15 @@ def patches(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the generated patches of a run, drawn once: (n, side, side) uint8, classes (n,) int64.
 
-    Those of the run that `init` names are taken, where it drew the same.
+    Those of the run that `init` names are taken, where it drew the same: whatever the seed of a
+    training, as what is drawn hangs on the generator alone.
     """
     files = max(round(config.generated / _CHUNK), len(GENERATED))
     kinds = np.resize(GENERATED, files)
     networks.to(device(hardware)).eval()
 
     def make(file: int) -> np.ndarray:
-        return drawn(networks, int(kinds[file]), _CHUNK, config.seed * files + file, config)
+        return drawn(networks, int(kinds[file]), _CHUNK, file, config)
 
     folder = _drawn_before(config, files) or run_dir / "generated"
     with bar("drawing patches", hardware) as progress:
@@ -196,7 +197,7 @@ def _drawn_before(config: Config, files: int) -> Path | None:
     before, _ = load_model_folder(folder, NAME, Config)
     same = all(
         getattr(before, name) == getattr(config, name)
-        for name in ("generator", "generated", "seed", "flow_steps", "window", "noise")
+        for name in ("generator", "generated", "flow_steps", "window", "noise")
     )
     own = folder.parent / "generated"
     return own if same and len(list(own.glob("*.npy"))) == files else None

@@ -252,9 +252,9 @@ class SecondLook:
     def _map(
         self, places: np.ndarray, scores: np.ndarray, frame: Frame
     ) -> tuple[np.ndarray, Frame]:
-        """Return the windows' scores on a grid of one place a stride."""
+        """Return the windows' scores on a grid of one place a stride; the last of a row may lie nearer."""
         step, half = self.config.step(), self.config.window // 2
-        at = (places - half) // step
+        at = -(-(places - half) // step)
         heat = np.zeros((int(at[:, 0].max()) + 1, int(at[:, 1].max()) + 1), np.float32)
         heat[at[:, 0], at[:, 1]] = scores
         # Place (0, 0) is the window whose middle is pixel (half, half).
