@@ -34,7 +34,7 @@ from secondreader.methods.mined_cnn.dense import (
     somewhere,
     where_wanted,
 )
-from secondreader.methods.mined_cnn.fitting import fit_node
+from secondreader.methods.mined_cnn.fitting import fit_node, in_bins
 from secondreader.methods.mined_cnn.haar import drawn_features
 from secondreader.methods.mined_cnn.network import AROUND, WINDOW, patch_network
 from secondreader.methods.mined_cnn.prepare import looked_at, prepare
@@ -156,7 +156,9 @@ def node(prepared: np.ndarray) -> dict:
     windows = views[where[:, 0], where[:, 1]].astype(np.float16)
     cut = now() - begun
     truth = np.arange(len(windows)) < len(positive)
-    fitted = fit_node(windows, truth, features, settings)
+    bins = in_bins(windows, truth, features)
+    del windows  # as a cascade does
+    fitted = fit_node(bins, truth, features, settings)
     return {
         "positives": len(positive), "negatives": len(negative), "features": len(features),
         "seconds of windows": cut, "seconds in all": now() - begun,

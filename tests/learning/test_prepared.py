@@ -162,6 +162,9 @@ def test_what_is_let_go_of_takes_no_memory(monkeypatch, tmp_path):
     ready.pixels(1)
     assert resident(0) == 0
     assert ready.pixels(0).sum() == big.sum()
+    ready.let_go()
+    assert resident(0) == resident(1) == ready._open.size == 0
+    assert ready.pixels(0).sum() == big.sum()
 
 
 def test_an_image_that_was_let_go_and_removed_is_prepared_again(monkeypatch, tmp_path):

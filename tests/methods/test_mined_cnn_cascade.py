@@ -25,7 +25,7 @@ from secondreader.methods.mined_cnn.cascade import (
 )
 from secondreader.methods.mined_cnn.config import CascadeSettings
 from secondreader.methods.mined_cnn.data import data
-from secondreader.methods.mined_cnn.fitting import _stump, fit_cascade, fit_node
+from secondreader.methods.mined_cnn.fitting import _stump, fit_cascade, fit_node, in_bins
 from secondreader.methods.mined_cnn.haar import (
     drawn_features,
     integral,
@@ -138,10 +138,14 @@ def spotted(positives, negatives, height=1.0, seed=0):
     return windows, np.arange(len(windows)) < positives
 
 
+def node_of(windows, truth, features, settings):
+    return fit_node(in_bins(windows, truth, features), truth, features, settings)
+
+
 def test_a_node_stops_when_it_has_thrown_enough_away():
     features = drawn_features(8, 50, np.random.default_rng(0))
     few, many = (
-        fit_node(*spotted(100, 300, height), features, CascadeSettings(stumps=40))
+        node_of(*spotted(100, 300, height), features, CascadeSettings(stumps=40))
         for height in (6.0, 0.2)
     )
     assert len(few.node.cuts) == 1 and few.through <= 0.5 and few.kept >= 0.99
@@ -223,7 +227,7 @@ def test_a_node_finds_the_feature_that_tells_classes_apart(loss):
     centre = np.array([[[2, 2, 4, 4, -0.25], [3, 3, 2, 2, 1]]], np.float32)
     edges = np.array([[[0, 0, 8, 2, -0.5], [0, 0, 4, 2, 1]]] * 4, np.float32)
     features = np.concatenate([edges[:3], centre, edges[3:]])
-    fit = fit_node(*spotted(60, 600, 6.0), features, CascadeSettings(loss=loss, stumps=1))
+    fit = node_of(*spotted(60, 600, 6.0), features, CascadeSettings(loss=loss, stumps=1))
     assert (fit.node.features[0] == centre[0]).all()
     assert fit.through < 0.05
 
@@ -245,7 +249,7 @@ def test_a_node_may_cut_where_only_positives_lie():
     every = np.concatenate([rng.random(6), 2 + rng.random(6), rng.random(20_000)])
     windows = np.zeros((len(every), 8, 8))
     windows[:, 4, 4] = every
-    node = fit_node(windows, np.arange(len(every)) < 12, PIXEL, CascadeSettings(stumps=1)).node
+    node = node_of(windows, np.arange(len(every)) < 12, PIXEL, CascadeSettings(stumps=1)).node
     assert 0.99 < node.cuts[0] < 2.2
 
 
@@ -267,7 +271,7 @@ def test_the_best_stump_is_that_of_all_cuts_tried_one_by_one():
 def test_votes_at_bins_are_those_of_the_stored_cuts():
     windows, truth = spotted(300, 3000, 1.0, seed=4)
     features = drawn_features(8, 6, np.random.default_rng(4))
-    node, kept, through = fit_node(windows, truth, features, CascadeSettings(stumps=8, thrown=0.99))
+    node, kept, through = node_of(windows, truth, features, CascadeSettings(stumps=8, thrown=0.99))
     sums = node.sums(values_of(windows, node.features))
     assert (sums[~truth] >= node.least).mean() == pytest.approx(through, abs=1e-3)
     assert (sums[truth] >= node.least).mean() == pytest.approx(kept, abs=0.004)

@@ -95,6 +95,11 @@ class _Opened:
         while len(self.held) > 1 and self.size > _MOST_BYTES:
             self._let_go(next(iter(self.held)))
 
+    def let_go(self) -> None:
+        """Give the memory of all images back; what can be stays mapped."""
+        for index in list(self.held):
+            self._let_go(index)
+
     def _forget(self, index: int) -> None:
         del self.mapped[index]
         self.size -= self.held.pop(index, 0)
@@ -152,6 +157,10 @@ class Prepared:
             pixels = self.images.prepared(self.records[index], self.prepare, self.key)[0]
         self._open.keep(index, pixels)
         return pixels
+
+    def let_go(self) -> None:
+        """Give the memory of all opened images back, where long work follows that looks at none."""
+        self._open.let_go()
 
 
 class _Unprepared(Exception):

@@ -74,7 +74,10 @@ def boosted(own: Data, held: Data, config: Config, folder: Path, hardware: Hardw
             where = _let_through(own, fitted, count, config, rng)
         elif len(own.negative):
             where = draw(own.negative, rng, count)
-        return _windows(own, where, settings.window)
+        cut = _windows(own, where, settings.window)
+        for of in (own, held):
+            of.images.let_go()  # a node's boosting looks at no image, and takes a gigabyte
+        return cut
 
     with bar("boosting nodes", hardware) as progress:
 

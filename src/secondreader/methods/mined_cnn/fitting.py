@@ -20,7 +20,7 @@ from secondreader.methods.mined_cnn.cascade import Node
 from secondreader.methods.mined_cnn.config import CascadeSettings
 from secondreader.methods.mined_cnn.haar import drawn_features, values_of
 
-__all__ = ["Fitted", "fit_cascade", "fit_node", "last"]
+__all__ = ["Fitted", "fit_cascade", "fit_node", "in_bins", "last"]
 
 _BINS = 128
 _MANY = 20_000  # positions of a class that its quantiles are taken of
@@ -49,14 +49,17 @@ class Fitted(NamedTuple):
 
 
 def fit_node(
-    windows: np.ndarray, truth: np.ndarray, features: np.ndarray, settings: CascadeSettings
+    bins: tuple[np.ndarray, np.ndarray],
+    truth: np.ndarray,
+    features: np.ndarray,
+    settings: CascadeSettings,
 ) -> Fitted:
     """Boost stumps, until the node throws away enough negatives and keeps nearly all positives.
 
     Parameters
     ----------
-    windows
-        (n, w, w), what features are taken of.
+    bins
+        What `in_bins` gives: of a million windows nothing else need be held.
     truth
         (n,) bool: which are positives.
     features
@@ -69,8 +72,8 @@ def fit_node(
     Fitted
         The node, and what it does with these windows.
     """
-    binned, edges = _binned(windows, truth, features)
-    sums = np.zeros(len(windows), np.float32)
+    binned, edges = bins
+    sums = np.zeros(len(truth), np.float32)
     chosen: list[int] = []
     cuts: list[float] = []
     votes: list[float] = []
@@ -100,11 +103,12 @@ def fit_node(
     return Fitted(node, float((sums[truth] >= least).mean()), through)
 
 
-def _binned(
+def in_bins(
     windows: np.ndarray, truth: np.ndarray, features: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the bin of each feature of each window, (f, n) uint8, and the bins' edges (f, bins - 1).
 
+    ``windows`` are (n, w, w), ``truth`` (n,) bool says which are positives, ``features`` are (f, 2, 5).
     A value lies above the k-th edge if more than k edges lie below it: bins say all there is to say,
     and of a million windows a thousand values each would take gigabytes.
     """
@@ -216,8 +220,12 @@ def fit_cascade(
             break  # the nodes so far let nothing through: there is nothing to learn from
         count = len(other)
         every = np.concatenate([positives, other])
-        del other  # hundreds of megabytes, of which a node's fitting needs as many
-        fitted = fit_node(every, np.arange(len(every)) < len(positives), features, settings)
+        truth = np.arange(len(every)) < len(positives)
+        del other  # hundreds of megabytes, as `every` is: boosting needs neither
+        bins = in_bins(every, truth, features)
+        del every
+        fitted = fit_node(bins, truth, features, settings)
+        del bins
         nodes.append(fitted.node)
         on_node(number, fitted, count)
         if last(fitted.through):
