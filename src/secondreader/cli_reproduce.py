@@ -82,7 +82,8 @@ def reproduce(
     given = _by_name(data)
     named = {name: resolved(text) for name, text in given.items()}
     if not set(named) & set(known.data):
-        known = known.on(tuple(sorted(named)), split or "official", preset)
+        known = known.on(tuple(sorted(named)), split or "official")
+        known = known.by(preset) if preset else known
     elif preset and known.elsewhere and not split:
         known = known.by(preset)
     elif split or preset:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +34,8 @@ from secondreader.evaluation.positions import (
 from secondreader.reading import Model
 
 __all__ = ["count_positions", "with_positions"]
+
+_LOG = logging.getLogger("secondreader")
 
 _FOLDER = "positions"
 _WHOLE = "images.json"
@@ -70,6 +73,12 @@ def count_positions(
     from secondreader.learning.run_folder import write_whole
 
     begun = []
+    silent = [model.name for model in models if not hasattr(model.reader, "positions")]
+    told = f"positions: got {', '.join(silent)}, which scores findings and no positions"
+    if models and len(silent) == len(models):
+        raise SecondReaderError(f"{told}, expected a reader that does")
+    if silent:
+        _LOG.warning("%s: left out of the figures over positions", told)
     for model in models:
         home = _home(folder, model.sha256, images.records)
         if hasattr(model.reader, "positions") and not (home / _WHOLE).is_file():

@@ -24,3 +24,7 @@ def test_a_second_call_goes_on_where_the_first_was_stopped(tmp_path):
     assert told == [(i, 5) for i in range(1, 6)]
     assert kept_arrays(tmp_path, 5, make)[4].tolist() == [[4, 4]] * 4
     assert len(made) == 5
+    cut = tmp_path / "000002.npy"
+    cut.write_bytes(cut.read_bytes()[:20])
+    assert kept_arrays(tmp_path, 5, make)[2].shape == (2, 2)
+    assert made[5:] == [2]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from pydicom import Dataset
 from scipy import ndimage
 
@@ -462,3 +463,32 @@ def test_linear_detector_values_are_taken_only_where_their_noise_is_evened_out()
     first = quick(trained_once(4))
     assert Intent.FOR_PROCESSING in MinedCnn(Config(), first).intents
     assert Intent.FOR_PROCESSING not in MinedCnn(Config(stabilise=False), first).intents
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"init": "nowhere"}, "--init: got 'nowhere'"),
+        ({"init": "nowhere", "detector": "cascade"}, "for a cascade, expected none"),
+    ],
+)
+def test_where_weights_cannot_begin_is_said_before_anything_is_prepared(tmp_path, change, told):
+    with pytest.raises(SecondReaderError, match=told):
+        train(Config(**change), None, None, tmp_path, hardware=Hardware(progress=False))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"spacing_mm": 0.0001},
+        {"widths": (-1, 4)},
+        {"seed": -1},
+        {"background_mm": float("inf")},
+        {"threshold": 2.0},
+        {"makers": ("",)},
+        {"away_mm": 1000.0},
+    ],
+)
+def test_settings_out_of_reason_are_refused(change):
+    with pytest.raises(ValidationError):
+        Config(**change)

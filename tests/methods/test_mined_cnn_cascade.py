@@ -193,8 +193,55 @@ def test_positives_come_out_higher_than_the_rest_on_an_image_it_never_saw(fitted
 
 def test_a_stored_cascade_reads_as_what_was_fitted(fitted):
     settings_, nodes, _, image, _ = fitted
-    back = cascade_from(cascade_arrays(nodes, "c."), "c.")
+    back = cascade_from(cascade_arrays(nodes, "c."), "c.", settings_.window)
     assert (scores(back, image, settings_.window) == scores(nodes, image, settings_.window)).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "told"),
+    [
+        ("votes", lambda a: None, "got no c.votes"),
+        ("stumps", lambda a: a + 1, "add up"),
+        ("stumps", lambda a: -a, "add up"),
+        ("features", lambda a: a[..., :4], "add up"),
+        ("least", lambda a: a * float("nan"), "NaN"),
+        ("votes", lambda a: a * float("nan"), "NaN"),
+        ("cuts", lambda a: a[:0], "add up"),
+        ("features", lambda a: a * 100_000, "reaches out of a window"),
+        ("features", lambda a: -1 - a, "reaches out of a window"),
+    ],
+)
+def test_what_is_no_cascade_is_refused(fitted, name, change, told):
+    settings_, nodes, *_ = fitted
+    arrays = cascade_arrays(nodes, "c.")
+    changed = change(arrays.pop(f"c.{name}"))
+    arrays |= {} if changed is None else {f"c.{name}": changed}
+    with pytest.raises(SecondReaderError, match=told):
+        cascade_from(arrays, "c.", settings_.window)
+
+
+def test_a_cascade_of_another_window_is_refused(fitted):
+    _, nodes, *_ = fitted
+    with pytest.raises(SecondReaderError, match="reaches out of a window of 6"):
+        cascade_from(cascade_arrays(nodes, "c."), "c.", 6)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("nodes.json", '{"nodes": [{"negatives'),
+        ("nodes.json", '{"nodes": [{"let through": 0.5}]}'),
+        ("nodes.json", '{"nodes": []}'),
+        ("nodes.safetensors", ""),
+    ],
+)
+def test_a_damaged_run_is_one_line_and_stays(tmp_path, name, content):
+    own = data(Phantoms(), small())
+    boosted(own, own, small(1), tmp_path, Hardware(progress=False))
+    (tmp_path / name).write_text(content)
+    with pytest.raises(SecondReaderError, match=r"cannot go on from .*nodes.safetensors"):
+        boosted(own, own, small(2), tmp_path, Hardware(progress=False))
+    assert (tmp_path / name).read_text() == content
 
 
 def test_the_score_says_how_far_a_position_came(fitted):
@@ -352,7 +399,7 @@ def test_by_how_many_nodes_a_cascade_is_read_is_chosen_on_validation_positions(t
         found.append(told["mean sensitivity by so many"])
     # What few nodes score is no matter of those after them.
     assert found[2][:2] == found[1] and found[1][:1] == found[0]
-    nodes = cascade_from(load_file(tmp_path / "a" / "nodes.safetensors"), "")
+    nodes = cascade_from(load_file(tmp_path / "a" / "nodes.safetensors"), "", 12)
     known = [
         scores(nodes[:2], np.asarray(own.images.pixels(i)), small().cascade.window)
         for i in range(2)

@@ -314,7 +314,7 @@ def test_rows_of_methods_that_are_not_built_are_left_out_and_so_is_what_needs_th
 
 
 def test_rows_that_make_no_sense_by_a_preset_are_left_out(tmp_path):
-    of, lab = study("thatte2017").on(("inbreast",), preset="cpu"), Lab()
+    of, lab = study("thatte2017").on(("inbreast",)).by("cpu"), Lab()
     rows = chosen(of, "start", "all")
     got = go(tmp_path, of, rows, lab, built=("second_look",))
     # The small network begins from none in any case, and there are no weights of it.
@@ -445,7 +445,7 @@ def test_a_difference_is_found_whichever_way_round_it_was_compared(tmp_path):
 
 
 def test_what_a_row_depends_on_is_its_recipe_its_preset_its_data_and_the_rows_it_needs(monkeypatch):
-    known = study("zhang2019").on(("phantom",), "official", "cpu")
+    known = study("zhang2019").on(("phantom",)).by("cpu")
     rows = chosen(known, None, ["table1-proposed", "claim-cascade"])
     data = Data(("phantom",), "f")
     before = _identities(rows, data)
@@ -485,7 +485,7 @@ def test_on_other_data_every_row_runs_there_and_no_number_is_called_inside(tmp_p
     assert there.name == "zhang2019@phantom"
     rows = chosen(there, "table3", "all")
     assert {r.recipe.data for r in rows} == {("phantom",)}
-    small = study("zhang2019").on(("phantom",), preset="cpu")
+    small = study("zhang2019").on(("phantom",)).by("cpu")
     assert {r.recipe.preset for r in chosen(small, None, "all") if r.recipe.trains} == {"cpu"}
     assert small.row("table3-unet").recipe.settings["objective"] == "cross_entropy"
     go(tmp_path, there, rows, lab, data=Data(("phantom",), "f"))

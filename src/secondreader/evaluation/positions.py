@@ -204,9 +204,11 @@ def compare_positions(readers: Sequence[Mapping[str, Replicated]]) -> list[Compa
             if one.values is None or two.values is None:
                 continue
             curves = [v[:, len(_NAMES) :][:, _WHOLE] for v in (one.values, two.values)]
+            # Without a positive there is no curve, and none lies above another.
+            drawn = np.where(np.isnan(curves[0] + curves[1]).any(1), np.nan, 1.0)
             pairs = [
                 *((name, one.values[:, i], two.values[:, i]) for i, name in enumerate(_NAMES)),
-                (_ABOVE, (curves[0] > curves[1]) @ _SHARES, (curves[1] > curves[0]) @ _SHARES),
+                (_ABOVE, *(drawn * ((a > b) @ _SHARES) for a, b in (curves, curves[::-1]))),
             ]
             for name, ours, theirs in pairs:
                 got = difference(ours, theirs)

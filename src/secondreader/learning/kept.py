@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -44,9 +45,11 @@ def kept_arrays(
 def kept_array(folder: Path, index: int, make: Callable[[int], np.ndarray]) -> np.ndarray:
     """Return the array of one image; see `kept_arrays`."""
     file = folder / f"{index:06d}.npy"
-    if not file.is_file():
-        stream = io.BytesIO()
-        np.save(stream, make(index), allow_pickle=False)
-        write_whole(file, stream.getvalue())
-    found: np.ndarray = np.load(file, allow_pickle=False)
-    return found
+    with contextlib.suppress(OSError, ValueError, EOFError):  # not there, or cut short: made again
+        there: np.ndarray = np.load(file, allow_pickle=False)
+        return there
+    stream = io.BytesIO()
+    np.save(stream, make(index), allow_pickle=False)
+    write_whole(file, stream.getvalue())
+    made: np.ndarray = np.load(file, allow_pickle=False)
+    return made

@@ -88,9 +88,10 @@ def load_model_folder(
         config = config_type.model_validate(told.get("config"))
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where = ".".join(str(part) for part in first["loc"]) or "config"
         raise SecondReaderError(f"model: config.json: {where}: {first['msg']}: {folder}") from None
-    wanted = told.get("sha256", {}).get(_WEIGHTS)
+    hashes = told.get("sha256")
+    wanted = hashes.get(_WEIGHTS) if isinstance(hashes, dict) else None
     if hashlib.sha256(content).hexdigest() != wanted:
         raise SecondReaderError(
             f"model: got weights that are not those of config.json, expected the file that was "

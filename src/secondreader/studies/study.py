@@ -240,9 +240,7 @@ class Study:
     tables: tuple[Table, ...]
     elsewhere: bool = False
 
-    def on(
-        self, data: tuple[str, ...], split: str = "official", preset: str | None = None
-    ) -> Study:
+    def on(self, data: tuple[str, ...], split: str = "official") -> Study:
         """Return the study with every row run on other data; it is called NAME@DATA.
 
         Parameters
@@ -251,15 +249,10 @@ class Study:
             Names of data sets.
         split
             Of them.
-        preset
-            In place of the rows' own; their settings stay.
         """
 
         def moved(recipe: Recipe | None) -> Recipe | None:
-            if recipe is None:
-                return None
-            own = preset if preset and recipe.preset else recipe.preset
-            return replace(recipe, data=data, split=split, preset=own, choices=())
+            return replace(recipe, data=data, split=split, choices=()) if recipe else None
 
         tables = tuple(
             replace(t, rows=tuple(replace(r, recipe=moved(r.recipe)) for r in t.rows))

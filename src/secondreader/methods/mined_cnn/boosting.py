@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import safetensors.torch
 
+from secondreader.domain import SecondReaderError
 from secondreader.learning.hardware import Hardware, first_process
 from secondreader.learning.patches import cut_out
 from secondreader.learning.positions import draw
@@ -27,6 +28,8 @@ from secondreader.methods.mined_cnn.haar import integral
 from secondreader.methods.mined_cnn.judging import mean_sensitivity, validated
 
 __all__ = ["boosted"]
+
+_THROUGH = "negatives let through"
 
 
 def boosted(own: Data, held: Data, config: Config, folder: Path, hardware: Hardware) -> list[Node]:
@@ -62,9 +65,7 @@ def boosted(own: Data, held: Data, config: Config, folder: Path, hardware: Hardw
     nodes: list[Node] = []
     told: list[dict[str, float]] = []
     if file.is_file():
-        nodes = cascade_from(safetensors.torch.load_file(file), "")
-        # A kill between the two files leaves notes of a node that is not there.
-        told = json.loads(notes.read_text(encoding="utf-8"))["nodes"][: len(nodes)]
+        nodes, told = _so_far(file, notes, settings.window)
     positives = _positives(own, config)
 
     def negatives(fitted: list[Node], count: int) -> np.ndarray:
@@ -88,7 +89,7 @@ def boosted(own: Data, held: Data, config: Config, folder: Path, hardware: Hardw
                     "positives": len(positives),
                     "positives kept": fitted.kept,
                     "negatives": negatives,
-                    "negatives let through": fitted.through,
+                    _THROUGH: fitted.through,
                 }
             ]
             if first_process():
@@ -96,7 +97,7 @@ def boosted(own: Data, held: Data, config: Config, folder: Path, hardware: Hardw
                 write_whole(file, safetensors.torch.save(cascade_arrays(nodes, "")))
             progress(number + 1, settings.nodes)
 
-        if not (told and last(told[-1]["negatives let through"])):
+        if not (told and last(told[-1][_THROUGH])):
             fit_cascade(positives, negatives, settings, config.seed, kept, nodes)
     found = _judged(nodes, held, config)
     count = int(np.argmax(found)) + 1
@@ -104,6 +105,29 @@ def boosted(own: Data, held: Data, config: Config, folder: Path, hardware: Hardw
         chosen = {"nodes": told, "mean sensitivity by so many": found, "read by": count}
         write_whole(notes, json.dumps(chosen, indent=1) + "\n")
     return nodes[:count]
+
+
+def _so_far(file: Path, notes: Path, window: int) -> tuple[list[Node], list[dict[str, float]]]:
+    """Return the nodes that are kept, and what is noted of them."""
+    try:
+        nodes = cascade_from(safetensors.torch.load_file(file), "", window)
+        # A kill between the two files leaves notes of a node that is not there.
+        told = json.loads(notes.read_text(encoding="utf-8"))["nodes"][: len(nodes)]
+        if len(told) < len(nodes) or not all(float(of[_THROUGH]) >= 0 for of in told):
+            raise ValueError("notes of fewer nodes")
+    except (
+        SecondReaderError,
+        safetensors.SafetensorError,
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+    ) as error:
+        raise SecondReaderError(
+            f"run: cannot go on from {file} and {notes.name} ({error}), expected both as they were "
+            "written; without them the cascade is boosted anew"
+        ) from None
+    return nodes, told
 
 
 def _judged(nodes: list[Node], held: Data, config: Config) -> list[float]:

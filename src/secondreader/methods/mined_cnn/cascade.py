@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from secondreader.domain import SecondReaderError
 from secondreader.methods.mined_cnn.haar import (
     integral,
     values_at,
@@ -173,12 +174,41 @@ def cascade_arrays(nodes: list[Node], prefix: str) -> dict[str, Tensor]:
     }
 
 
-def cascade_from(arrays: Mapping[str, Tensor], prefix: str) -> list[Node]:
-    """Return the cascade that `cascade_arrays` stored."""
-    ends = np.cumsum(arrays[f"{prefix}stumps"].numpy())
-    features, cuts, votes = (
-        np.split(arrays[f"{prefix}{name}"].numpy(), ends[:-1])
-        for name in ("features", "cuts", "votes")
-    )
-    least = arrays[f"{prefix}least"].tolist()
+def cascade_from(arrays: Mapping[str, Tensor], prefix: str, window: int) -> list[Node]:
+    """Return the cascade that `cascade_arrays` stored, of windows so wide.
+
+    Raises
+    ------
+    SecondReaderError
+        If an array is missing, or is none of a cascade: rectangles beyond a window would be looked for
+        outside of the image.
+    """
+    names = ("features", "cuts", "votes", "least", "stumps")
+    if missing := [name for name in names if f"{prefix}{name}" not in arrays]:
+        raise SecondReaderError(f"cascade: got no {prefix}{missing[0]}, expected one")
+    every, cut, vote, lowest, stumps = (arrays[f"{prefix}{name}"].numpy() for name in names)
+    total = int(stumps.sum()) if stumps.ndim == 1 and (stumps >= 0).all() else 0
+    shapes = ((total, 2, 5), (total,), (total,), stumps.shape)
+    if not total or tuple(a.shape for a in (every, cut, vote, lowest)) != shapes:
+        raise SecondReaderError(
+            f"cascade: got {prefix}stumps of {stumps.tolist()} for {len(cut)} cuts, expected "
+            "numbers that add up to them, and as many features and votes"
+        )
+    if not all(np.isfinite(a).all() for a in (every, cut, vote)) or np.isnan(lowest).any():
+        raise SecondReaderError(
+            "cascade: got numbers that are none (NaN, infinity), expected numbers"
+        )
+    first, size = every[..., :2], every[..., 2:4]
+    if (
+        (every[..., :4] % 1).any()
+        or (first < 0).any()
+        or (size < 1).any()
+        or (first + size > window).any()
+    ):
+        raise SecondReaderError(
+            f"cascade: got a rectangle that reaches out of a window of {window}, expected all inside"
+        )
+    ends = np.cumsum(stumps)
+    features, cuts, votes = (np.split(of, ends[:-1]) for of in (every, cut, vote))
+    least = lowest.tolist()
     return [Node(*parts) for parts in zip(features, cuts, votes, least, strict=True)]

@@ -13,10 +13,10 @@ data: a cascade-based approach for detecting clustered microcalcifications" (MIA
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from secondreader.domain import Lesion
 from secondreader.learning.augment import AugmentSettings
@@ -50,33 +50,42 @@ class CascadeSettings(BaseModel):
 class Config(BaseModel):
     """Settings; all are ours but where a comment says otherwise."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     init: str = "none"
     detector: Literal[
         "cnn",  # two networks, the paper's
         "first",  # the first network alone, on random negatives
         "cascade",  # the state of the art it was compared with
     ] = "cnn"
-    spacing_mm: float = Field(default=0.1, gt=0, le=0.25)
+    spacing_mm: float = Field(default=0.1, ge=0.02, le=0.25)
     coarsest_mm: float = Field(default=0.25, gt=0)
     # Noise of the same spread at every grey level, by a curve estimated from the image itself.
     stabilise: bool = True
-    background_mm: float = Field(default=2.0, gt=0)  # what is smoother than this is taken off
-    widths: tuple[int, int] = (8, 24)  # channels of the first and of the second network
-    largest_mm: float = Field(default=1.0, gt=0)  # larger calcifications are left out
-    point_mm: float = Field(default=0.5, gt=0)  # the disc that a truth without outline becomes
-    away_mm: float = Field(default=1.0, gt=0)  # a negative lies so far from any calcification
+    background_mm: float = Field(
+        default=2.0, ge=0.2, le=50
+    )  # what is smoother than this is taken off
+    widths: tuple[PositiveInt, PositiveInt] = (
+        8,
+        24,
+    )  # channels of the first and of the second network
+    largest_mm: float = Field(default=1.0, gt=0, le=10)  # larger calcifications are left out
+    point_mm: float = Field(
+        default=0.5, gt=0, le=10
+    )  # the disc that a truth without outline becomes
+    away_mm: float = Field(
+        default=1.0, gt=0, le=20
+    )  # a negative lies so far from any calcification
     # Only images of makers whose name holds one of these are learnt from; of all if there is none.
-    makers: tuple[str, ...] = ()
+    makers: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     # Other positions that are learnt from, and that a test looks at, evenly drawn; all if None. The
     # abstract has 27 and 18 million.
     negatives: int | None = Field(default=None, gt=0)
     tested: int | None = Field(default=None, gt=0)
     # Of an image: half are the hardest, half are drawn from all that the first network lets through.
     mined: int = Field(default=2000, gt=1)
-    mined_apart_mm: float = Field(default=0.0, ge=0)  # of the hardest ones; 0: any pixels
+    mined_apart_mm: float = Field(default=0.0, ge=0, le=20)  # of the hardest ones; 0: any pixels
     mined_images: int = Field(default=2000, gt=0)  # that are mined, at most
     rounds: int = Field(default=1, gt=0)  # the abstract has two networks: one round of mining
     # What the second network learns from: else it cannot be told what mining does from what more
@@ -85,8 +94,10 @@ class Config(BaseModel):
     positive_share: float = Field(default=0.5, gt=0, lt=1)
     # Of positives the first network must let through; of 0.99 and 0.95 chosen on validation images.
     pruned: float = Field(default=0.95, gt=0, lt=1)
-    threshold: float | None = None  # of the first network; None: chosen on validation images
-    apart_mm: float = Field(default=0.4, gt=0)  # detections closer are one
+    threshold: float | None = Field(
+        default=None, ge=0, le=1
+    )  # of the first network; None: chosen on validation images
+    apart_mm: float = Field(default=0.4, gt=0, le=20)  # detections closer are one
     least: float = Field(default=0.125, ge=0, lt=1)  # scores below are not kept
     most: int = Field(default=300, gt=0)  # detections of a view
     skin_mm: float = Field(default=3.0, ge=0)

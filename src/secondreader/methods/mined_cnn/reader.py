@@ -168,9 +168,11 @@ def load(model_dir: Path | None) -> MinedCnn:
     """
     config, weights = load_model_folder(model_dir, NAME, Config)
     if config.detector == "cascade":
-        if "cascade.stumps" not in weights:
-            raise SecondReaderError(f"model: got no cascade, expected one: {model_dir}")
-        return MinedCnn(config, nodes=cascade_from(weights, "cascade."))
+        try:
+            nodes = cascade_from(weights, "cascade.", config.cascade.window)
+        except SecondReaderError as error:
+            raise SecondReaderError(f"{error}: {model_dir}") from None
+        return MinedCnn(config, nodes=nodes)
     read: list[nn.Sequential | None] = [None, None]
     for number, name in enumerate(("first", "second")[: 1 if config.detector == "first" else 2]):
         network = patch_network(config.widths[number])

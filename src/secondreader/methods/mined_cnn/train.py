@@ -56,8 +56,9 @@ def train(
     Raises
     ------
     SecondReaderError
-        If there is no calcification, or training fails.
+        If there is no calcification, nothing of ``init`` fits, or training fails.
     """
+    _startable(config)
     with bar("preparing images", hardware) as progress:
         own = data(
             train, config, makers=config.makers, negatives=config.negatives, progress=progress,
@@ -101,6 +102,18 @@ def train(
             weights |= _named(second, "second.")
     if first_process():
         save_model(run_dir / "model", method=NAME, config=config, weights=weights)
+
+
+def _startable(config: Config) -> None:
+    """Raise now where a network could not begin later, after the first is trained and images are mined."""
+    if config.detector == "cascade":
+        if config.init != "none":
+            raise SecondReaderError(
+                f"--init: got {config.init!r} for a cascade, expected none: it begins with its first node"
+            )
+        return
+    for number, name in enumerate(("first", "second")[: 1 if config.detector == "first" else 2]):
+        initialise(patch_network(config.widths[number]), config.init, prefix=f"{name}.")
 
 
 def cost(config: Config, hardware: Hardware) -> tuple[Cost, ...]:
