@@ -33,13 +33,15 @@ def listing(
     lines += [f"- {name}: {words}" for name, words in study.data.items()]
     lines += ["", *(f"- differs here: {words}" for words in study.differs), ""]
     for t in study.tables if table is None else (study.table(table),):
-        header = [*t.columns, *t.numbers, "row", "trains", "cost", ""]
+        # Our own figures, of which nothing is published, would be dozens of empty columns.
+        printed = [n for n in t.numbers if any(n in r.cells and r.cells[n].printed for r in t.rows)]
+        header = [*t.columns, "row", "trains", "cost", "", *printed]
         rows = [
             [
                 *row.words,
-                *(_printed(row.cells.get(n)) for n in t.numbers),
                 row.key,
                 *_runs(row, built),
+                *(_printed(row.cells.get(n)) for n in printed),
             ]
             for row in t.rows
         ]
