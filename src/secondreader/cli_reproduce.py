@@ -83,14 +83,12 @@ def reproduce(
     named = {name: resolved(text) for name, text in given.items()}
     if not set(named) & set(known.data):
         known = known.on(tuple(sorted(named)), split or "official")
-        known = known.by(preset) if preset else known
-    elif preset and known.elsewhere and not split:
-        known = known.by(preset)
-    elif split or preset:
+    elif split or (preset and not known.elsewhere):
         raise SecondReaderError(
             f"reproduce: got --{'split' if split else 'preset'} with the paper's own data, expected "
             "it only with other data: the study says how its rows are trained"
         )
+    known = known.by(preset) if preset else known
     prints = sorted(datasets.load(*source).fingerprint for source in named.values())
     home = figures or out / "figures"
     wanted = run.chosen(known, table, row or ("all" if all_rows else "mandatory"))
