@@ -231,8 +231,34 @@ def test_a_later_anatomy_is_the_same_woman_with_the_same_lesions_in_other_tissue
         for version in (1, 2, 3)
     ]
     assert all((a != b).mean() > 0.1 for a, b in itertools.pairwise(images))
-    with pytest.raises(SecondReaderError, match="anatomy: got 4, expected 1 to 3"):
-        exam_truth(5, 3, anatomy=4)
+    with pytest.raises(SecondReaderError, match="anatomy: got 5, expected 1 to 4"):
+        exam_truth(5, 3, anatomy=5)
+
+
+def test_the_fourth_anatomy_has_the_tissue_of_the_third_and_smaller_masses_in_the_same_places():
+    kinds = {Kind.MASS, Kind.ASYMMETRY}
+    shares = []
+    for number in range(12):
+        three, four = (
+            exam_truth(6, number, vendor="film", contents=Contents.MALIGNANT, anatomy=version)
+            for version in (3, 4)
+        )
+        for a, b in zip(three.images, four.images, strict=True):
+            of_three = {t.lesion_id: t for t in a.truth}
+            for t in b.truth:
+                before = of_three.get(t.lesion_id)
+                if t.kind in kinds and before is not None and t.visible and before.visible:
+                    away = np.subtract(geometry.centre(t.region), geometry.centre(before.region))
+                    assert np.hypot(*away) * 0.2 < 0.5 * before.diameter_mm
+                    shares.append(t.diameter_mm / before.diameter_mm)
+    assert len(shares) > 10 and 0.5 < np.median(shares) < 0.95
+    three, four = (
+        exam_image(
+            5, 3, Laterality.L, View.MLO, vendor="film", contents=Contents.NORMAL, anatomy=version
+        )
+        for version in (3, 4)
+    )
+    assert np.array_equal(three, four)
 
 
 def test_walls_lie_as_far_apart_as_compartments_are_large():

@@ -26,6 +26,7 @@ from secondreader.phantom.vendors import Vendor
 
 __all__ = ["acquire"]
 
+_EVEN_MM = 3.0
 _COARSE_MM = 1.6
 PROCESSING_BITS = 14
 
@@ -128,7 +129,13 @@ def _add(
     if layer.pull_mm is not None:
         here[:] = _pulled(here, layer.pull_mm[(slice(None), *own)] / np.float32(pitch_mm))
     mixture = here / np.maximum(room, 1.0)
-    soft = np.minimum(layer.soft_mm[own], 0.8 * room)
+    most = np.float32(0.8) * room
+    soft = np.minimum(layer.soft_mm[own], most)
+    if layer.excess:
+        # What lies before and behind stays to be seen, and no dome ends in a plateau.
+        even = ndimage.gaussian_filter(mixture, _EVEN_MM / pitch_mm)
+        mixture = mixture + np.float32(layer.excess) * (even - mixture)
+        soft = most * np.tanh(layer.soft_mm[own] / np.maximum(most, 1.0))
     mineral = Material.OXALATE if layer.oxalate else Material.HYDROXYAPATITE
     here += soft * np.maximum(CARCINOMA * mu[Material.GLANDULAR] - mixture, 0)
     here += np.where(room > 1, layer.mineral_mm[own], 0) * (mu[mineral] - mixture)

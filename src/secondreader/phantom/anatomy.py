@@ -28,7 +28,7 @@ __all__ = ["ANATOMIES", "BEHIND_MM", "Breast", "Curve", "Node", "Woman", "woman"
 
 BEHIND_MM = 18.0
 """How far behind x = 0 an MLO view reaches."""
-ANATOMIES = 3
+ANATOMIES = 4
 """Versions of the body, each with what the one before lacked beside real films; a set says which."""
 _DENSITY = {  # share of women, glandular fraction by volume, strength of fibres
     "A": (0.10, (0.02, 0.06), 0.8),

@@ -20,7 +20,7 @@ from secondreader.phantom.lesions import Abnormality, draw, draw_benign_calcific
 from secondreader.phantom.projection import project
 from secondreader.phantom.tissue import expected_share, from_skin_mm
 
-__all__ = ["Contents", "populate", "visible"]
+__all__ = ["Contents", "populate", "textured", "visible"]
 
 
 class Contents(StrEnum):
@@ -37,6 +37,8 @@ _KINDS = {  # shares among lesions that are looked at, malignant and benign
     Kind.ARCHITECTURAL_DISTORTION: (0.08, 0.03),
     Kind.ASYMMETRY: (0.08, 0.09),
 }
+_UNEVEN = (0.5, 1.3)
+_SMALLER = {Kind.MASS: (0.6, 1.0), Kind.ASYMMETRY: (0.4, 0.7)}  # of its radius
 _BEHIND = 0.06  # of lesions lie so far back that only MLO shows them
 _LEAST_CONTRAST = (
     0.35  # of the spread of parenchyma around it: less, and a mass is hidden in a view
@@ -87,6 +89,29 @@ def populate(
     right, left = (
         replace(body, abnormalities=tuple(lesions))
         for body, lesions in zip(woman.breasts, found, strict=True)
+    )
+    return replace(woman, breasts=(right, left))
+
+
+def textured(woman: Woman) -> Woman:
+    """Return a woman whose soft lesions are what films show: uneven, of no less contrast and smaller.
+
+    The first three anatomies have smooth ones. What else is drawn for her stays as it is.
+    """
+
+    def changed(lesion: Abnormality) -> Abnormality:
+        rng = np.random.default_rng((lesion.seed, 17))  # its own stream
+        share = float(rng.uniform(*_SMALLER.get(lesion.kind, (1.0, 1.0))))
+        return replace(
+            lesion,
+            uneven=float(rng.uniform(*_UNEVEN)),
+            radius_mm=lesion.radius_mm * share,
+            conspicuity=lesion.conspicuity / share,
+        )
+
+    right, left = (
+        replace(body, abnormalities=tuple(map(changed, body.abnormalities)))
+        for body in woman.breasts
     )
     return replace(woman, breasts=(right, left))
 

@@ -10,7 +10,7 @@ from secondreader import geometry
 from secondreader.domain import Intent, Laterality, Pathology, SecondReaderError, View
 from secondreader.phantom.acquisition import acquire
 from secondreader.phantom.anatomy import ANATOMIES, Breast, Woman, woman
-from secondreader.phantom.contents import Contents, populate, visible
+from secondreader.phantom.contents import Contents, populate, textured, visible
 from secondreader.phantom.lesions import Layers, Truth, layers, mirrored
 from secondreader.phantom.tissue import field, tissue
 from secondreader.phantom.vendors import VENDORS, Vendor, system
@@ -171,7 +171,8 @@ def _woman(
 ) -> Woman:
     body = woman(np.random.default_rng((seed, index, 0)), anatomy)
     # Lesions have their own stream: the same woman, with and without.
-    return populate(np.random.default_rng((seed, index, 1)), body, contents, conspicuity_scale)
+    who = populate(np.random.default_rng((seed, index, 1)), body, contents, conspicuity_scale)
+    return textured(who) if anatomy >= 4 else who
 
 
 def _breast(who: Woman, side: Laterality) -> Breast:

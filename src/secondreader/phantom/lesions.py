@@ -88,6 +88,8 @@ class Abnormality:
         Whether its mineral is calcium oxalate (never malignant), else hydroxyapatite.
     seed
         Of its shape.
+    uneven
+        How uneven soft tissue and its outline are; 0: smooth.
     """
 
     lesion_id: str
@@ -99,6 +101,7 @@ class Abnormality:
     conspicuity: float
     oxalate: bool
     seed: int
+    uneven: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +139,8 @@ class Layers:
         (2, rows, cols) float32 or ``None``: from where tissue was pulled to each pixel.
     truth
         The lesion, then its parts.
+    excess
+        The share of the soft tissue that is contrast alone: what lies before and behind stays to be seen.
     """
 
     row0: int
@@ -145,6 +150,7 @@ class Layers:
     oxalate: bool
     pull_mm: np.ndarray | None
     truth: tuple[Truth, ...]
+    excess: float = 0.0
 
 
 def draw(
@@ -229,7 +235,9 @@ def layers(lesion: Abnormality, view: View, pitch_mm: float, centre: tuple[float
     """
     if lesion.kind in (Kind.CALCIFICATION_CLUSTER, Kind.MICROCALCIFICATION):
         return _mineral(lesion, view, pitch_mm, centre)
-    soft, pull = soft_patch(lesion.seed, lesion.descriptor, lesion.radius_mm, view, pitch_mm)
+    soft, pull = soft_patch(
+        lesion.seed, lesion.descriptor, lesion.radius_mm, view, pitch_mm, lesion.uneven
+    )
     half = soft.shape[0] // 2
     # The patch's middle pixel stands for the lesion's place: moved by the rest of a pixel.
     row0, col0 = round(centre[0]) - half, round(centre[1]) - half
@@ -246,7 +254,8 @@ def layers(lesion: Abnormality, view: View, pitch_mm: float, centre: tuple[float
         _diameter(int(seen.sum()), pitch_mm),
         _mask(seen, row0, col0),
     )
-    return Layers(row0, col0, soft, np.zeros_like(soft), False, pull, (truth,))
+    excess = max(1 - 1 / lesion.conspicuity, 0.0) if lesion.uneven else 0.0
+    return Layers(row0, col0, soft, np.zeros_like(soft), False, pull, (truth,), excess)
 
 
 def mirrored(truth: Truth, shape: tuple[int, int]) -> Truth:
