@@ -11,6 +11,7 @@ from secondreader import pipeline, scoring
 from secondreader.cli_reproduce import _by_name
 from secondreader.domain import SecondReaderError
 from secondreader.evaluation.figures import Figure
+from secondreader.evaluation.tables import headlines
 from secondreader.studies import STUDIES
 
 QUICK = {"resamples": 100, "groups": False}
@@ -62,13 +63,26 @@ def test_tables_plots_and_a_page_are_written(evaluated):
     assert "Worst false alarms" in page
     assert "default-src 'none'" in page
     # No two rows of the page are told by the same words: what differs between them is said.
-    rows = [re.findall("<td[^>]*>(.*?)</td>", row) for row in re.findall("<tr>(.*?)</tr>", page)]
-    words = [(of[0], of[1], of[2], *of[4:6]) for of in rows if of]
+    sections = re.findall("<h3>(.*?)</h3><table>(.*?)</table>", page, re.DOTALL)
+    assert sorted(s for s, _ in sections if s in ("By exam", "By image")) == ["By exam", "By image"]
+    words = [
+        (section, *of[:3], *of[4:6])
+        for section, table in sections
+        for row in re.findall("<tr>(.*?)</tr>", table)
+        if (of := re.findall("<td[^>]*>(.*?)</td>", row))
+    ]
     assert len(words) > 10
     assert not [w for w in words if words.count(w) > 1]
     told = json.loads((out / "metrics.json").read_text())
     assert told["split"] == "all images"
     assert any(key.startswith("hit:cluster") for key in told["rules"])
+
+
+def test_few_figures_come_first_and_none_that_is_not_there(evaluated):
+    _, metrics = evaluated
+    first = headlines(metrics.figures)
+    assert {"auc"} <= {f.name for f in first} and len(first) < len(metrics.figures) / 5
+    assert all(f.value is not None and not f.group for f in first)
 
 
 def test_a_reader_is_not_measured_on_what_it_never_looks_for(evaluated):

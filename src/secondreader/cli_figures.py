@@ -61,7 +61,7 @@ def evaluate(
 ) -> None:
     """Measure readers on data sets: metrics.json, tables, plots, report.html in OUT."""
     from secondreader import pipeline
-    from secondreader.evaluation.tables import with_interval
+    from secondreader.evaluation.tables import headlines, told_apart, with_interval
 
     if not data:
         raise SecondReaderError("--data: got none, expected NAME=ROOT")
@@ -89,8 +89,9 @@ def evaluate(
         typer.echo((out / "metrics.json").read_text(encoding="utf-8"), nl=False)
         return
     if not quiet:
-        for figure in metrics.figures:
-            if not figure.group:
-                rule = f" by {figure.hit_rule}" if figure.hit_rule else ""
-                say(f"{figure.reader} {figure.level} {figure.name}{rule}: {with_interval(figure)}")
-        say(f"report: {out / 'report.html'}")
+        shown = headlines(metrics.figures)
+        for figure in shown:
+            _, name, rule, _ = told_apart(figure)
+            by = f" ({rule.replace('_', ' ')})" if rule else ""
+            say(f"{figure.reader} {figure.level} {name}{by}: {with_interval(figure)}")
+        say(f"all {len(metrics.figures)} figures: {out / 'report.html'}, figures.csv beside it")

@@ -11,9 +11,9 @@ from PIL import Image, ImageDraw
 from secondreader import formats, geometry, imaging
 from secondreader.datasets.image_set import FileImages
 from secondreader.domain import Box, Refused
-from secondreader.evaluation.figures import Metrics
+from secondreader.evaluation.figures import Figure, Metrics
 from secondreader.evaluation.scored import ScoredImage
-from secondreader.evaluation.tables import told_apart, with_interval
+from secondreader.evaluation.tables import comparisons_table, headlines, told_apart, with_interval
 from secondreader.report.page import CSP, asset, text
 
 __all__ = ["figures_page"]
@@ -42,14 +42,9 @@ def figures_page(
         Where their pixels are.
     """
     readers = ", ".join(metrics.readers)
-    rows = "".join(
-        f"<tr><td>{text(f.reader)}</td><td>{text(level)}</td><td>{text(name).replace('_', '_<wbr>')}</td>"
-        f"<td class='number'>{'–' if f.value is None else text(with_interval(f))}</td>"  # why: the note
-        f"<td class='number'>{size}</td>"
-        f"<td>{text(rule)}</td><td class='path'>{text(f.note)}</td></tr>"
-        for f in metrics.figures
-        if not f.group
-        for level, name, rule, size in [told_apart(f)]
+    figures = "".join(
+        f"<h3>{text(words)}</h3>{_figures([f for f in metrics.figures if f.level == level and not f.group])}"
+        for words, level in _sections(metrics).items()
     )
     plots = "".join(
         f"<p><img alt='{text(name)}' src='{_data(content)}' style='max-width:100%'></p>"
@@ -63,10 +58,50 @@ def figures_page(
 <title>Figures – secondreader</title><style>{asset("style.css")}</style></head><body>
 <header><h1>Figures of {text(readers)}</h1><span class="soft">{text(metrics.split)}</span>
 <span class="warning">Research use only. Not a medical device.</span></header>
-<main class="index"><h2>Figures, with 95 % intervals</h2>
-<table><tr><th>Reader</th><th>Of</th><th>Figure</th><th class="number">Value</th>
-<th class="number">Positives / negatives</th><th>Rule</th><th>Note</th></tr>{rows}</table><h2>Plots</h2>{plots}{seen}</main></body></html>
+<main class="index"><h2>In short, with 95 % intervals</h2>{_figures(headlines(metrics.figures))}{_compared(metrics)}
+<h2>Plots</h2>{plots}{seen}<h2>All figures, with 95 % intervals</h2>{figures}</main></body></html>
 """
+
+
+_LEVELS = {
+    "patient": "By patient", "exam": "By exam", "breast": "By breast", "image": "By image",
+    "lesion": "Lesions found, in any view", "region": "Lesions found, view by view",
+    "position": "By position", "patch": "By patch",
+}  # fmt: skip
+
+
+def _sections(metrics: Metrics) -> dict[str, str]:
+    """Return headings, and the level below each, of those that have figures."""
+    there = {f.level: None for f in metrics.figures if not f.group}
+    known: dict[str, str] = {words: level for level, words in _LEVELS.items() if level in there}
+    return known | {level: level for level in there if level not in _LEVELS}
+
+
+def _figures(figures: Sequence[Figure]) -> str:
+    rows = "".join(
+        f"<tr><td>{text(f.reader)}</td><td>{text(f.level)}</td><td>{text(name).replace('_', '_<wbr>')}</td>"
+        f"<td class='number'>{'–' if f.value is None else text(with_interval(f))}</td>"  # why: the note
+        f"<td class='number'>{size}</td>"
+        f"<td>{text(rule)}</td><td class='path'>{text(f.note)}</td></tr>"
+        for f in figures
+        for _, name, rule, size in [told_apart(f)]
+    )
+    return f"""<table><tr><th>Reader</th><th>Of</th><th>Figure</th><th class="number">Value</th>
+<th class="number">Positives / negatives</th><th>Rule</th><th>Note</th></tr>{rows}</table>"""
+
+
+def _compared(metrics: Metrics) -> str:
+    """Return the first of the paired differences; nothing where one reader is alone."""
+    whole = headlines(metrics.comparisons)
+    if not whole:
+        return ""
+    header, *rows = comparisons_table(whole)
+    head = "".join(f"<th>{text(word)}</th>" for word in header)
+    body = "".join(f"<tr>{''.join(f'<td>{text(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    return (
+        "<h2>Differences, paired</h2><p>The first of them; comparisons.md has all.</p>"
+        f"<table><tr>{head}</tr>{body}</table>"
+    )
 
 
 def _worst(

@@ -9,6 +9,7 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
+from typing import TypeVar
 
 from secondreader.evaluation.figures import Comparison, Figure, Metrics
 
@@ -16,6 +17,7 @@ __all__ = [
     "comparisons_table",
     "csv_text",
     "figures_table",
+    "headlines",
     "in_brackets",
     "latex",
     "markdown",
@@ -63,6 +65,34 @@ def told_apart(figure: Figure) -> tuple[str, str, str, str]:
     rule = f.hit_rule or (f"label: {f.label_rule}" if f.label_rule else "")
     many = f"{f.positives} / {f.negatives}" if f.positives or f.negatives else ""
     return f.level, name, rule, many
+
+
+_FIRST = (
+    "auc",
+    "balanced_accuracy",
+    "mean_recall_0.125_8_fp_on_all",
+    "mean_sensitivity_log_fpf_1e-6_0.1",
+)
+Told = TypeVar("Told", Figure, Comparison)
+
+
+def headlines(figures: Sequence[Told]) -> list[Told]:
+    """Return the few figures or comparisons that are asked for first: areas, and recall on average over false alarms.
+
+    Of all the data, not of subgroups; cancers that an image hides counted, as the label rule ``all`` has it.
+    """
+    first: dict[tuple[object, ...], Told] = {}
+    for f in figures:
+        whose = f.reader if isinstance(f, Figure) else (f.a, f.b)
+        if (
+            f.name in _FIRST
+            and not f.group
+            and f.value is not None
+            and f.label_rule != "visible"
+            and f.level != "lesion"
+        ):  # an area has two intervals, by bootstrap and by a formula: the first is enough
+            first.setdefault((whose, f.level, f.name, f.hit_rule, f.label_rule), f)
+    return list(first.values())
 
 
 def figures_table(metrics: Metrics, *, group: bool = False) -> list[list[str]]:
