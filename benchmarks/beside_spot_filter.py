@@ -2,8 +2,8 @@
 
 python benchmarks/beside_spot_filter.py RUN... --on "WORDS|NAME=ROOT|SPLIT"... --work FOLDER -o FILE.json
 
-Clusters found at one, and on average at 1/8 to 8, false positives per image, of each
-run and of `spot_filter` on the same images, and the paired difference; intervals over patients. On the
+Clusters found at one, and on average at 1/8 to 8, false positives per image, of each pair of the runs and
+`spot_filter` on the same images, and the paired difference; intervals over patients. On the
 films of mini-MIAS (``mini_mias=ROOT``, split ``all``) a model trained on phantoms meets what it never
 saw; so on normal films into which clusters were inserted (``secondreader phantom FOLDER --into
 mini_mias=ROOT --seed 1``, then ``phantom=FOLDER``, split ``all``).
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from itertools import combinations, product
 from pathlib import Path
 
 from secondreader import pipeline
@@ -40,7 +41,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="Where evaluations are kept.")
     parser.add_argument("-o", "--out", type=Path, required=True)
     asked = parser.parse_args()
-    rows, splits = [], {}
+    rows, values, splits = [], [], {}
     for number, text in enumerate(asked.on):
         words, data, split = _parts(text)
         metrics = pipeline.evaluate(
@@ -56,24 +57,24 @@ def main() -> None:
             for f in metrics.figures
             if f.level == LEVEL and f.hit_rule == RULE and not f.group
         }
-        spot = metrics.readers[-1]
-        for reader in metrics.readers[:-1]:
-            for name, told in NAMES.items():
-                own, other = figures[reader, name], figures[spot, name]
-                (apart,) = [
-                    c for c in metrics.comparisons
-                    if {c.a, c.b} == {reader, spot} and c.name == name
-                    and c.level == LEVEL and c.hit_rule == RULE and not c.group
-                ]  # fmt: skip
-                ends = [apart.value, apart.low, apart.high]
-                if apart.a == spot:
-                    ends = [None if v is None else -v for v in (apart.value, apart.high, apart.low)]
-                rows.append(
-                    [words, reader, told, in_brackets(own.value, own.low, own.high),
-                     in_brackets(other.value, other.low, other.high), in_brackets(*ends)]
-                )  # fmt: skip
-    header = ["images", "reader", "false positives an image, all images", "its clusters",
-              "spot_filter's", "difference"]  # fmt: skip
+        for (reader, other), (name, told) in product(
+            combinations(metrics.readers, 2), NAMES.items()
+        ):
+            own, its = figures[reader, name], figures[other, name]
+            (apart,) = [
+                c for c in metrics.comparisons
+                if {c.a, c.b} == {reader, other} and c.name == name
+                and c.level == LEVEL and c.hit_rule == RULE and not c.group
+            ]  # fmt: skip
+            ends = [apart.value, apart.low, apart.high]
+            if apart.a == other:
+                ends = [None if v is None else -v for v in (apart.value, apart.high, apart.low)]
+            three = [(own.value, own.low, own.high), (its.value, its.low, its.high), tuple(ends)]
+            rows.append([words, told, reader, in_brackets(*three[0]), other,
+                         *(in_brackets(*v) for v in three[1:])])  # fmt: skip
+            values.append([words, told, reader, other, *three])
+    header = ["images", "false positives an image, all images", "reader", "its clusters", "beside",
+              "its clusters", "difference"]  # fmt: skip
     places = [f'--on "{w}|{d.partition("=")[0]}=ROOT|{s}"' for w, d, s in map(_parts, asked.on)]
     told = {
         "command": " ".join(
@@ -88,6 +89,7 @@ def main() -> None:
         "on": splits,
         "rules": dict(metrics.rules),
         "interval": dict(metrics.interval),
+        "values": values,
         "table": [header, *rows],
     }
     asked.out.parent.mkdir(parents=True, exist_ok=True)
