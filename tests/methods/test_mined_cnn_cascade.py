@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from scipy import ndimage
 
 from mined_phantoms import Phantoms, breast, folder, mammogram
@@ -191,9 +191,10 @@ def test_positives_come_out_higher_than_the_rest_on_an_image_it_never_saw(fitted
     assert beaten.mean() > 0.95
 
 
-def test_a_stored_cascade_reads_as_what_was_fitted(fitted):
+def test_a_stored_cascade_reads_as_what_was_fitted(fitted, tmp_path):
     settings_, nodes, _, image, _ = fitted
-    back = cascade_from(cascade_arrays(nodes, "c."), "c.", settings_.window)
+    save_file(cascade_arrays(nodes, "c."), tmp_path / "c.safetensors")
+    back = cascade_from(load_file(tmp_path / "c.safetensors"), "c.", settings_.window)
     assert (scores(back, image, settings_.window) == scores(nodes, image, settings_.window)).all()
 
 
