@@ -174,7 +174,7 @@ _ONE = _table(
 )  # fmt: skip
 _CHOICES = _table(
     "choices",
-    "Ours: noise as it comes, a second round of mining, the hardest apart, AdaBoost's loss",
+    "Ours: noise as it comes, a second round of mining, the hardest apart, AdaBoost's loss, longer nodes",
     (
         _row("cnn-plain", "both networks, noise not evened out", {"stabilise": "false"},
              {"cnn": "the usual"}, brief=True),
