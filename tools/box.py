@@ -67,7 +67,12 @@ def main() -> None:
     if len(sys.argv) != 2:
         sys.exit("usage: python tools/box.py OUT")
     out = Path(sys.argv[1])
-    row = json.loads((out / "figures" / "default" / f"{DEFAULT}.json").read_text(encoding="utf-8"))
+    file = out / "figures" / "default" / f"{DEFAULT}.json"
+    if not file.is_file():
+        sys.exit(
+            f"box: got no row {DEFAULT}, expected `secondreader reproduce default -o OUT` before: {file}"
+        )
+    row = json.loads(file.read_text(encoding="utf-8"))
     try:
         size = packed(out / "runs" / "default", box(), row["command"], HISTORY)
     except SecondReaderError as error:
