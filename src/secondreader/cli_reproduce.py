@@ -115,12 +115,14 @@ def reproduce(
             write=_write,
             command=f"secondreader {shlex.join(_without_roots(sys.argv[1:]))}",
         )
-    failed = []
+    failed: dict[str, str] = {}
     with resumable():
         for outcome in outcomes:
-            failed += [outcome.row] if outcome.state == "failed" else []
+            failed |= {outcome.row: outcome.why} if outcome.state == "failed" else {}
             if not quiet or outcome.state == "failed":
                 say(f"{outcome.row}: {outcome.state}{f' ({outcome.why})' if outcome.why else ''}")
+    if len(failed) == 1:  # the last line of a process is what its parent tells of it
+        raise SecondReaderError(": ".join(*failed.items()))
     if failed:
         raise SecondReaderError(
             f"reproduce: got no figures of {', '.join(failed)}, expected them of every row; what each "

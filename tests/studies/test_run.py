@@ -313,6 +313,24 @@ def test_rows_of_methods_that_are_not_built_are_left_out_and_so_is_what_needs_th
     assert lab.trained == []
 
 
+def test_a_row_that_fails_is_named_and_the_others_go_on_but_those_that_need_it(tmp_path):
+    class Breaks(Lab):
+        def train(self, recipe, run_dir, start):
+            if run_dir.name == "table3-asn":
+                raise SecondReaderError("training data: got no calcifications")
+            return super().train(recipe, run_dir, start)
+
+    zhang, lab = study("zhang2019"), Breaks()
+    got = {o.row: o for o in go(tmp_path, zhang, chosen(zhang, "table1", "all"), lab)}
+    assert (got["table3-asn"].state, got["table3-asn"].why) == (
+        "failed",
+        "training data: got no calcifications",
+    )
+    states = {o.state for o in got.values()}
+    assert "run" in states and got["table1-proposed"].state == "left out"
+    assert "table3-asn" not in stored(tmp_path / "figures", zhang)
+
+
 def test_rows_that_make_no_sense_by_a_preset_are_left_out(tmp_path):
     of, lab = study("thatte2017").on(("inbreast",)).by("cpu"), Lab()
     rows = chosen(of, "start", "all")

@@ -183,35 +183,39 @@ def reproduce(
             models[row.key] = home / "model" if recipe.trains else _untrained(recipe, models)
             yield Outcome(row.key, "stored")
             continue
-        if row.key in lost:
-            models[row.key] = _trained(recipe, home, models, train)
-            yield Outcome(row.key, "trained", "its figures are stored, its model was not there")
-            continue
-        # Subgroups take minutes, and few tables have any; positions and patches have theirs in any case.
-        groups = any(
-            c.measure is not None and c.measure.group and c.measure.level not in _COUNTED
-            for c in row.cells.values()
-        )
-        identity = identities[row.key]
-        # Beside the run folder, which takes nothing that is not its training's.
-        with hours(home.with_name(f"{row.key}.hours.json"), identity, write) as so_far:
-            models[row.key] = _trained(recipe, home, models, train)
-            metrics = evaluate(recipe, _models(row.key, recipe, models), groups)
-            spent = so_far()
-            value = _value(study, row, metrics, data) | {
-                "identity": identity,
-                "settings": settings[row.key],
-                "command": command,
-                "seed": int(recipe.settings.get("seed", seed)),
-                "device": device_of(models[row.key] if recipe.trains else ""),
-                "hours": round(spent, 4),
-                "peak_megabytes": most_megabytes(models[row.key] if recipe.trains else ""),
-            }
-            write(
-                figures / study.name / f"{row.key}.json",
-                json.dumps(value, indent=1, ensure_ascii=False) + "\n",
+        try:
+            if row.key in lost:
+                models[row.key] = _trained(recipe, home, models, train)
+                yield Outcome(row.key, "trained", "its figures are stored, its model was not there")
+                continue
+            # Subgroups take minutes, and few tables have any; positions and patches have theirs in any case.
+            groups = any(
+                c.measure is not None and c.measure.group and c.measure.level not in _COUNTED
+                for c in row.cells.values()
             )
-        yield Outcome(row.key, "run", hours=spent)
+            identity = identities[row.key]
+            # Beside the run folder, which takes nothing that is not its training's.
+            with hours(home.with_name(f"{row.key}.hours.json"), identity, write) as so_far:
+                models[row.key] = _trained(recipe, home, models, train)
+                metrics = evaluate(recipe, _models(row.key, recipe, models), groups)
+                spent = so_far()
+                value = _value(study, row, metrics, data) | {
+                    "identity": identity,
+                    "settings": settings[row.key],
+                    "command": command,
+                    "seed": int(recipe.settings.get("seed", seed)),
+                    "device": device_of(models[row.key] if recipe.trains else ""),
+                    "hours": round(spent, 4),
+                    "peak_megabytes": most_megabytes(models[row.key] if recipe.trains else ""),
+                }
+                write(
+                    figures / study.name / f"{row.key}.json",
+                    json.dumps(value, indent=1, ensure_ascii=False) + "\n",
+                )
+            yield Outcome(row.key, "run", hours=spent)
+        except SecondReaderError as error:  # the others go on, but those that need this one
+            models.pop(row.key, None)
+            yield Outcome(row.key, "failed", str(error))
 
 
 def _identities(rows: Sequence[Row], data: Data) -> dict[str, str]:
