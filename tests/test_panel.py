@@ -1,9 +1,12 @@
 """Several readers as one."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from secondreader import panel
@@ -46,6 +49,11 @@ class Refusing(Corner):
         return ImageReading(mammogram.source, None, ("no-breast", "none there"))
 
 
+class Blind(Corner):
+    def read(self, mammogram):
+        return ImageReading(mammogram.source, 0.1)
+
+
 def mammogram(pixels):
     return Mammogram(np.asarray(pixels, np.float32), None, None, None, ImageSource("x", bits=8))
 
@@ -69,6 +77,64 @@ def test_a_mean_of_members_and_the_first_ones_detections_of_each_kind():
     assert [(d.kind, round(d.score, 6)) for d in both.detections] == [
         (Kind.MASS, 0.1), (Kind.MICROCALCIFICATION, 0.2),
     ]  # fmt: skip
+
+
+SCALE = panel.Scale(member=0, kind=Kind.MASS, thresholds=(0.2, 0.6), rates=(1.0, 0.25))
+
+
+def test_of_each_kind_the_first_member_speaks_that_looks_for_it_also_where_it_finds_nothing():
+    both = of(Blind(), Corner(3.0), scales=(SCALE,)).read(IMAGE)
+    assert both.detections == ()
+    refusing = of(Refusing(), Corner(3.0), scales=(SCALE,), absent="leave out").read(IMAGE)
+    assert [d.score for d in refusing.detections] == [pytest.approx(0.3)]
+    assert refusing.left_out == (("no-breast", "none there"),)
+
+
+def test_members_detections_come_on_one_scale_by_their_false_positives():
+    # One false positive an image is one half, a quarter of one four fifths, whatever the member's scores.
+    high = panel.Scale(
+        member=1, kind=Kind.MICROCALCIFICATION, thresholds=(5.0, 9.0), rates=(1.0, 0.25)
+    )
+    both = of(Corner(6.0), Corner(50.0, Kind.MICROCALCIFICATION), scales=(SCALE, high)).read(IMAGE)
+    assert {d.kind: d.score for d in both.detections} == {
+        Kind.MASS: pytest.approx(0.8), Kind.MICROCALCIFICATION: pytest.approx(0.5),
+    }  # fmt: skip
+
+
+@given(
+    st.lists(st.integers(-1000, 1000).map(lambda v: v / 100), min_size=1, max_size=3, unique=True),
+    st.floats(-1e4, 1e4),
+    st.floats(0.01, 1e3),
+)
+def test_a_scale_keeps_the_order_of_scores_and_stays_inside_0_and_1(thresholds, score, more):
+    rates = (1.0, 0.5, 0.25)[: len(thresholds)]
+    scale = panel.Scale(member=0, kind=Kind.MASS, thresholds=tuple(sorted(thresholds)), rates=rates)
+    assert 0 < scale.of(score) < scale.of(score + more) < 1
+    for threshold, rate in zip(scale.thresholds, rates, strict=True):
+        assert scale.of(threshold) == pytest.approx(1 / (1 + rate))
+
+
+def test_a_panel_takes_its_members_scales_from_their_operating_points(tmp_path):
+    folders = [tmp_path / name for name in ("a", "b")]
+    for folder, thresholds in zip(folders, ((0.1, 0.1, 0.4), (2.0, 3.0, 9.0)), strict=True):
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+        points = [
+            {"name": f"fpi-{rate:g}", "kind": "mass", "threshold": threshold, "rule": f"fpi<={rate:g}",
+             "chosen_on": "x"}
+            for rate, threshold in zip((1.0, 0.5, 0.25), thresholds, strict=True)
+        ]  # fmt: skip
+        (folder / "operating_points.json").write_text(
+            json.dumps({"default": None, "points": points})
+        )
+    first, second = panel._scales([*map(str, folders), "spot_filter"])
+    # Where two points share a threshold, it leaves the lesser rate already.
+    assert (first.member, first.thresholds, first.rates) == (0, (0.1, 0.4), (0.5, 0.25))
+    assert (second.member, second.thresholds, second.rates) == (
+        1,
+        (2.0, 3.0, 9.0),
+        (1.0, 0.5, 0.25),
+    )
 
 
 def test_what_one_member_refuses_the_panel_refuses():
@@ -220,14 +286,14 @@ def test_images_breasts_and_exams_are_weighed_each_and_so_is_every_set_of_member
     reader = panel.Panel(config, [Corner(), Corner(0.5)])
     scores = panel._scores(reader, women, tmp_path / "s.npy", QUIET)
     scores[::4, 1] = np.nan  # the second reads no left CC
-    table, truth = panel._table(women, scores, "breast")
+    _, table, truth = panel._table(women.records, scores, "breast")
     # A breast is the mean of the views that were read, and as malignant as its images.
     assert table.shape == (24, 2) and truth.sum() == 6
     assert table[0] == pytest.approx([scores[:2, 0].mean(), scores[1, 1]])
-    table, truth = panel._table(women, scores, "exam")
+    _, table, truth = panel._table(women.records, scores, "exam")
     assert table[0, 0] == pytest.approx(max(scores[:2, 0].mean(), scores[2:4, 0].mean()))
     assert truth.tolist() == [e % 2 == 0 for e in range(12)]
-    weighed = panel._weighed(config, women, scores)
+    weighed = panel._weighed(config, women.records, scores)
     assert {(w.level, w.members) for w in weighed} == {
         (level, members)
         for level in ("image", "breast", "exam")
@@ -235,6 +301,28 @@ def test_images_breasts_and_exams_are_weighed_each_and_so_is_every_set_of_member
     }
     again = panel._scores(reader, Women(0), tmp_path / "s.npy", QUIET)
     assert len(again) == 48  # kept: a second call reads nothing
+
+
+def test_what_is_said_of_a_calibration_woman_does_not_depend_on_her_truth():
+    records = Women(40).records
+    scores = np.random.default_rng(0).random((len(records), 2))
+    config = panel.Config(members=("a", "b"), combine="stack")
+    told = panel._of_others(config, records, scores)
+    assert [len(told[level]) for level in ("image", "breast", "exam")] == [160, 80, 40]
+    lied = [replace(r, malignant=not r.malignant) if r.patient_id == "p3" else r for r in records]
+    again = panel._of_others(config, lied, scores)
+    own = [key for key in told["image"] if key.startswith("d/3-")]
+    assert len(own) == 4 and all(told["image"][key] == again["image"][key] for key in own)
+    assert told["image"] != again["image"]  # of others it is learnt from
+
+
+def test_a_panel_leaves_held_out_scores_beside_its_model(tmp_path, monkeypatch):
+    monkeypatch.setattr(panel, "_member", lambda name: Corner())
+    config = panel.Config(members=("spot_filter",), combine="even")
+    panel.train(config, Women(10), Women(0), tmp_path, hardware=QUIET)
+    told = panel.held_out(tmp_path)
+    assert len(told["exam"]) == 10 and all(0 < score < 1 for score in told["breast"].values())
+    assert panel.held_out(tmp_path / "model") is None
 
 
 def test_a_breast_s_score_is_weighed_from_its_members_not_averaged_over_its_views(tmp_path):

@@ -119,6 +119,8 @@ def read(
     if not quiet:
         for reason, times in sorted(outcome.refused.items()):
             say(f"not read ({times} {plural(times, 'image')}): {reason}")
+        for reason, times in sorted(outcome.left_out.items()):
+            say(f"read in part ({times} {plural(times, 'image')}): {reason}")
         say(
             f"read {outcome.read} of {outcome.images} {plural(outcome.images, 'image')} in "
             f"{outcome.exams} {plural(outcome.exams, 'exam')}: "

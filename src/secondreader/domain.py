@@ -412,7 +412,8 @@ class ImageReading:
 
     ``refused`` is (code, reason) where the reader does not read such an image; then ``score`` is
     ``None`` and there are no detections. ``parts`` are the scores of a panel's members, which are
-    weighed anew for a breast and an exam.
+    weighed anew for a breast and an exam; ``left_out`` is the (code, reason) of each member that does
+    not read such an image where others do.
     """
 
     source: ImageSource
@@ -421,13 +422,15 @@ class ImageReading:
     detections: tuple[Detection, ...] = ()
     heatmap: Heatmap | None = None
     parts: tuple[float | None, ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ModelScore:
     """One model's score, its calibrated probability, or why it has none.
 
-    ``parts`` are the scores of a panel's members, where it weighs them by level.
+    ``parts`` are the scores of a panel's members, where it weighs them by level; ``left_out`` says
+    which of them do not read the image, and why.
     """
 
     model: str
@@ -435,6 +438,7 @@ class ModelScore:
     probability: float | None = None
     refused: tuple[str, str] | None = None
     parts: tuple[float | None, ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, eq=False, slots=True)

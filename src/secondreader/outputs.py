@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ class Outcome:
     """What a reading came to.
 
     ``read`` counts the images that at least one model read; ``refused`` tells how often each
-    reason kept a model from an image; ``first_skipped`` names the first file not read, and why.
+    reason kept a model from an image, ``left_out`` a panel's member; ``first_skipped`` names the first file not read, and why.
     """
 
     exams: int
@@ -31,6 +32,7 @@ class Outcome:
     skipped: int
     first_skipped: str = ""
     refused: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
 
 
 def finish(plan: Plan, found: Catalogue, journal: Journal) -> Outcome:
@@ -90,7 +92,8 @@ def _drop_others(out: Path, journal: Journal, pages: dict[str, str]) -> None:
 
 def _outcome(exams: Iterable[report.Exam], skipped: int, why: str) -> Outcome:
     count = images = read = findings = 0
-    refused: dict[str, int] = {}
+    refused: Counter[str] = Counter()
+    left_out: Counter[str] = Counter()
     for exam in exams:
         count += 1
         for image in exam.images:
@@ -99,5 +102,6 @@ def _outcome(exams: Iterable[report.Exam], skipped: int, why: str) -> Outcome:
             findings += sum(detection.finding for detection in image.detections)
             for score in image.scores:
                 if score.refused is not None:
-                    refused[score.refused.reason] = refused.get(score.refused.reason, 0) + 1
-    return Outcome(count, images, read, findings, skipped, why, refused)
+                    refused[score.refused.reason] += 1
+                left_out.update(of.reason for of in score.left_out)
+    return Outcome(count, images, read, findings, skipped, why, refused, left_out)

@@ -31,13 +31,16 @@ from secondreader.detections import breast_score
 from secondreader.domain import (
     Detection,
     ImageReading,
+    ImageRecord,
     ImageSet,
     Intent,
+    Kind,
     Mammogram,
     Part,
     Reader,
     SecondReaderError,
 )
+from secondreader.evaluation.operating_points import read_points
 from secondreader.evaluation.scored import ScoredImage
 from secondreader.evaluation.units import units
 from secondreader.learning.box import member_folder, model_folder
@@ -47,13 +50,18 @@ from secondreader.learning.run_folder import write_whole
 from secondreader.learning.watching import bar
 from secondreader.methods import method
 
-__all__ = ["LEARNS_FROM", "NAME", "Config", "Panel", "Weighing", "load", "train"]
+__all__ = [
+    "LEARNS_FROM", "NAME", "Config", "Panel", "Scale", "Weighing", "held_out", "load", "train",
+]  # fmt: skip
 
 NAME = "panel"
 LEARNS_FROM = Part.CALIBRATION
 """Members know their train part by heart: weights are learnt from patients that none has seen."""
 Level = Literal["image", "breast", "exam"]
 _LEVELS: tuple[Level, ...] = ("image", "breast", "exam")
+_BY_RATE = "fpi<="  # how a rule begins that chooses by false positives an image
+_FOLDS = 5  # of calibration patients, see `held_out`
+_HELD_OUT = "held-out.json"
 _KEPT = 40  # images whose scores are written down together
 _MOST_WEIGHED = 6  # members of a stack: each of their subsets has weights of its own
 
@@ -67,6 +75,32 @@ class Weighing(BaseModel):
     members: tuple[int, ...]  # those with a score
     weights: tuple[float, ...]  # of their logits
     intercept: float
+
+
+class Scale(BaseModel):
+    """Where a member's scores of a kind of detection lie on the scale that all members share.
+
+    That scale is 1 / (1 + false positives an image), as the member's own operating points have them,
+    straight lines between, and on towards 0 and 1 outside: the order of a member's detections stays.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    member: int
+    kind: Kind
+    thresholds: tuple[float, ...] = Field(min_length=1)  # rising
+    rates: tuple[float, ...] = Field(min_length=1)  # false positives an image, falling
+
+    def of(self, score: float) -> float:
+        """Return where a score lies on the shared scale, above 0 and below 1."""
+        least, most = self.thresholds[0], self.thresholds[-1]
+        known = [1 / (1 + rate) for rate in self.rates]
+        unit = most - least or abs(most) or 1.0
+        if score < least:
+            return known[0] / (1 + (least - score) / unit)
+        if score > most:
+            return 1 - (1 - known[-1]) / (1 + (score - most) / unit)
+        return float(np.interp(score, self.thresholds, known))
 
 
 class Config(BaseModel):
@@ -89,6 +123,7 @@ class Config(BaseModel):
     absent: Literal["refuse", "leave out"] = "refuse"
     most: int | None = Field(default=None, gt=0)  # so many members, the best by validation images
     weights: tuple[Weighing, ...] = ()  # of a stack or an even mean
+    scales: tuple[Scale, ...] = ()  # of the detections of members that have operating points
 
 
 class Panel:
@@ -105,22 +140,32 @@ class Panel:
     def read(self, mammogram: Mammogram) -> ImageReading:
         """Read one image; detections and heatmap are those of the image as it is.
 
-        Of each kind of detection the first member's that looks for it are taken: scores of two
-        members are on two scales.
+        Of each kind of detection those of one member are taken, the first that looks for it and does not
+        refuse the image, also where it finds nothing: two members would mark one lesion twice.
         """
         readings = [member.read(mammogram) for member in self.members]
-        refused = [r.refused for r in readings if r.refused is not None]
-        if refused and (self.config.absent == "refuse" or len(refused) == len(readings)):
+        refused = tuple(dict.fromkeys(r.refused for r in readings if r.refused is not None))
+        if refused and (
+            self.config.absent == "refuse" or all(r.refused is not None for r in readings)
+        ):
             return ImageReading(mammogram.source, None, refused[0])
         parts = self.scores(mammogram, readings)
         detections: list[Detection] = []
-        for reading in readings:
-            seen = {d.kind for d in detections}
-            detections += [d for d in reading.detections if d.kind not in seen]
+        taken: set[Kind] = set()
+        for number, reading in enumerate(readings):
+            if reading.refused is not None:
+                continue
+            scales = {s.kind: s for s in self.config.scales if s.member == number}
+            detections += [
+                replace(d, score=scales[d.kind].of(d.score)) if d.kind in scales else d
+                for d in reading.detections
+                if d.kind not in taken
+            ]
+            taken |= {*scales, *(d.kind for d in reading.detections)}
         heatmap = next((r.heatmap for r in readings if r.heatmap is not None), None)
         return ImageReading(
             mammogram.source, self.combined("image", parts), None, tuple(detections), heatmap,
-            () if self.config.combine == "mean" else parts,
+            () if self.config.combine == "mean" else parts, refused,
         )  # fmt: skip
 
     def scores(
@@ -138,16 +183,20 @@ class Panel:
 
     def combined(self, level: str, parts: Sequence[float | None]) -> float | None:
         """Return one score of the members' of an image, a breast or an exam, ``None`` without any."""
-        known = tuple(i for i, score in enumerate(parts) if score is not None)
-        if not known or (self.config.absent == "refuse" and len(known) < len(parts)):
-            return None
-        scores = np.array([parts[i] for i in known], float)
-        if self.config.combine == "mean":
-            return float(scores.mean())
-        for own in self.config.weights:
-            if (own.level, own.members) == (level, known):
-                return float(1 / (1 + np.exp(-(_logits(scores) @ own.weights + own.intercept))))
-        return None  # never seen in calibration
+        return _combined(self.config, level, parts)
+
+
+def _combined(config: Config, level: str, parts: Sequence[float | None]) -> float | None:
+    known = tuple(i for i, score in enumerate(parts) if score is not None)
+    if not known or (config.absent == "refuse" and len(known) < len(parts)):
+        return None
+    scores = np.array([parts[i] for i in known], float)
+    if config.combine == "mean":
+        return float(scores.mean())
+    for own in config.weights:
+        if (own.level, own.members) == (level, known):
+            return float(1 / (1 + np.exp(-(_logits(scores) @ own.weights + own.intercept))))
+    return None  # never seen in calibration
 
 
 def train(
@@ -178,7 +227,7 @@ def train(
     most = config.most or len(config.members)
     if most < len(config.members):
         scores = _scores(panel, val, run_dir / "validation-scores.npy", hardware)
-        table, truth = _table(val, scores, "image")
+        _, table, truth = _table(val.records, scores, "image")
         whole = ~np.isnan(table).any(axis=1)
         _check(truth[whole], "validation")
         kept = _best(table[whole], truth[whole], most)
@@ -186,7 +235,11 @@ def train(
         panel = Panel(config, [panel.members[i] for i in kept])
     if config.combine != "mean":
         scores = _scores(panel, train, run_dir / "calibration-scores.npy", hardware)
-        config = config.model_copy(update={"weights": _weighed(config, train, scores)})
+        told = _of_others(config, train.records, scores)
+        write_whole(run_dir / _HELD_OUT, json.dumps(told, indent=1) + "\n")
+        weights = _weighed(config, train.records, scores)
+        config = config.model_copy(update={"weights": weights})
+    config = config.model_copy(update={"scales": _scales(config.members)})
     if not first_process():
         return
     folder = run_dir / "model"
@@ -203,6 +256,20 @@ def train(
     write_whole(
         folder / "members.json", json.dumps([_told(folder / i) for i in inside], indent=1) + "\n"
     )
+
+
+def held_out(run_dir: Path) -> dict[str, dict[str, float]] | None:
+    """Return scores of calibration images, breasts and exams by weights that their patients did not make.
+
+    What a panel says of the patients that it was weighed on flatters it. Here the weights of each fifth of
+    the patients are learnt from the other four. By level and key of a unit; ``None`` for a panel that
+    learns nothing.
+    """
+    file = run_dir / _HELD_OUT
+    if not file.is_file():
+        return None
+    told: dict[str, dict[str, float]] = json.loads(file.read_text(encoding="utf-8"))
+    return told
 
 
 def load(model_dir: Path | None) -> Panel:
@@ -235,6 +302,26 @@ def _member(name: str) -> Reader:
     told = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     found: Reader = method(str(told.get("method"))).load(folder)
     return found
+
+
+def _scales(members: Sequence[str]) -> tuple[Scale, ...]:
+    """Return the scales of members' detections, of those that have operating points by false positives."""
+    made = []
+    for number, name in enumerate(members):
+        folder = model_folder(name)
+        if folder is None:
+            continue
+        known: dict[Kind, dict[float, float]] = {}
+        for point in read_points(folder / "operating_points.json")[0]:
+            if point.rule.startswith(_BY_RATE):
+                # Of points of one threshold the least rate is what it comes to.
+                own, rate = known.setdefault(point.kind, {}), float(point.rule[len(_BY_RATE) :])
+                own[point.threshold] = min(rate, own.get(point.threshold, rate))
+        for kind, own in known.items():
+            thresholds = tuple(sorted(own))
+            rates = tuple(own[threshold] for threshold in thresholds)
+            made.append(Scale(member=number, kind=kind, thresholds=thresholds, rates=rates))
+    return tuple(made)
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -288,8 +375,10 @@ def _scores(panel: Panel, images: ImageSet, file: Path, hardware: Hardware) -> n
     return np.load(file, allow_pickle=False)  # type: ignore[no-any-return]
 
 
-def _table(images: ImageSet, scores: np.ndarray, level: Level) -> tuple[np.ndarray, np.ndarray]:
-    """Return the members' scores (m, members) of units of known truth, NaN for none, and it (m,).
+def _table(
+    records: Sequence[ImageRecord], scores: np.ndarray, level: Level
+) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Return units of known truth, the members' scores (m, members), NaN for none, and the truth (m,).
 
     As figures have it: a breast is the mean of its views, an exam its larger breast.
     """
@@ -302,17 +391,45 @@ def _table(images: ImageSet, scores: np.ndarray, level: Level) -> tuple[np.ndarr
                 r.laterality, r.view, malignant=r.malignant, lesions=r.lesions,
                 score=None if np.isnan(score) else float(score),
             )
-            for r, score in zip(images.records, column, strict=True)
+            for r, score in zip(records, column, strict=True)
         ]  # fmt: skip
         of = units(scored, level)
         labels |= dict(zip(of.keys, of.labels.tolist(), strict=True))
         columns.append(dict(zip(of.keys, of.scores.tolist(), strict=True)))
     table = [[column.get(key, np.nan) for column in columns] for key in labels]
     found = np.array(table, float).reshape(len(labels), len(columns))
-    return found, np.array(list(labels.values()), bool)
+    return list(labels), found, np.array(list(labels.values()), bool)
 
 
-def _weighed(config: Config, images: ImageSet, scores: np.ndarray) -> tuple[Weighing, ...]:
+def _of_others(
+    config: Config, records: Sequence[ImageRecord], scores: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """Return what `held_out` tells, of units whose members' scores the other patients can weigh."""
+    women = np.array([f"{r.dataset}/{r.patient_id}" for r in records])
+    names = np.random.default_rng(config.seed).permutation(np.unique(women))
+    found: dict[str, dict[str, float]] = {level: {} for level in _LEVELS}
+    for fold in range(_FOLDS):
+        own = np.isin(women, names[fold::_FOLDS])
+        others = [r for r, held in zip(records, own, strict=True) if not held]
+        try:
+            weights = _weighed(config, others, scores[~own])
+        except SecondReaderError:  # others of one kind
+            continue
+        weighing = config.model_copy(update={"weights": weights})
+        held = [r for r, held in zip(records, own, strict=True) if held]
+        for level in _LEVELS:
+            keys, table, _ = _table(held, scores[own], level)
+            for key, row in zip(keys, table, strict=True):
+                parts = [None if np.isnan(score) else float(score) for score in row]
+                score = _combined(weighing, level, parts)
+                if score is not None:
+                    found[level][key] = score
+    return found
+
+
+def _weighed(
+    config: Config, records: Sequence[ImageRecord], scores: np.ndarray
+) -> tuple[Weighing, ...]:
     """Return how each subset of members is weighed at each level, as far as images can say."""
     every = range(scores.shape[1])
     if len(every) > _MOST_WEIGHED:
@@ -323,7 +440,7 @@ def _weighed(config: Config, images: ImageSet, scores: np.ndarray) -> tuple[Weig
     sizes = every if config.absent == "leave out" else (len(every) - 1,)
     made = []
     for level in _LEVELS:
-        table, truth = _table(images, scores, level)
+        _, table, truth = _table(records, scores, level)
         for size in sizes:
             for members in itertools.combinations(every, size + 1):
                 whole = ~np.isnan(table[:, members]).any(axis=1)

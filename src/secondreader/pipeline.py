@@ -17,12 +17,13 @@ from secondreader.archive import Plan, exam_readings, opener, read_exams
 from secondreader.catalogue import catalogue
 from secondreader.domain import ExamReading, OperatingPoint, Part, SecondReaderError
 from secondreader.evaluation.figures import Metrics
+from secondreader.evaluation.operating_points import read_points
 from secondreader.formats import ReadOptions, Skipped, Table
 from secondreader.journal import Journal
 from secondreader.learning import box
 from secondreader.methods import METHODS, WITHOUT_WEIGHTS, method
 from secondreader.outputs import Outcome, finish
-from secondreader.reading import load_models, method_of, operating_points, own_points
+from secondreader.reading import load_models, method_of, own_points
 from secondreader.sources import load_all
 
 if TYPE_CHECKING:
@@ -431,7 +432,7 @@ def readers_at_hand() -> list[dict[str, Any]]:
     for name in box.in_the_box():
         folder = box.box() / name
         card = folder / "model-card.md"
-        points, default = operating_points(folder / "operating_points.json")
+        points, default = read_points(folder / "operating_points.json")
         about = f"{method_of(folder)}, in the box"
         text = card.read_text(encoding="utf-8") if card.is_file() else None
         known.append(_told(name, about, points, default, text))

@@ -36,13 +36,14 @@ from secondreader.domain import (
     ViewReading,
 )
 from secondreader.evaluation.calibration import Calibration, apply, from_json
+from secondreader.evaluation.operating_points import read_points
 from secondreader.learning import box, likeness
 from secondreader.methods import METHODS, WITHOUT_WEIGHTS, method
 
 _LOG = logging.getLogger("secondreader")
 __all__ = [
-    "Model", "exam_reading", "load_model", "load_models", "method_of", "operating_points",
-    "own_points", "read_together", "reads_exams", "view_reading",
+    "Model", "exam_reading", "load_model", "load_models", "method_of", "own_points",
+    "read_together", "reads_exams", "view_reading",
 ]  # fmt: skip
 
 
@@ -119,7 +120,7 @@ def load_model(name: str, at: str | None = None, device: str | None = None) -> M
 
         reader = method(method_of(folder)).load(folder)
         placed(reader, where_read(device))
-        points, default = operating_points(folder / "operating_points.json")
+        points, default = read_points(folder / "operating_points.json")
         calibrations = _calibrations(folder / "calibration.json")
         alike = likeness.loaded(folder)
         digest = _digest(folder)
@@ -182,6 +183,7 @@ def view_reading(
                 _probability(model, "image", reading.score),
                 reading.refused,
                 reading.parts,
+                reading.left_out,
             )
             for model, reading in readings
         ),
@@ -381,27 +383,7 @@ def method_of(folder: Path) -> str:
 def own_points(name: str) -> tuple[tuple[OperatingPoint, ...], str | None]:
     """Return the operating points that a method without weights has in its package, and the default's name."""
     package = Path(str(importlib.import_module(METHODS[name]).__file__)).parent
-    return operating_points(package / "operating_points.json")
-
-
-def operating_points(path: Path) -> tuple[tuple[OperatingPoint, ...], str | None]:
-    """Read operating points and the default's name from a file; none where there is none."""
-    if not path.is_file():
-        return (), None
-    stored = _read_json(path)
-    try:
-        points = tuple(
-            OperatingPoint(
-                p["name"], Kind(p["kind"]), float(p["threshold"]), p["rule"], p["chosen_on"]
-            )
-            for p in stored["points"]
-        )
-    except (KeyError, ValueError, TypeError) as error:
-        raise SecondReaderError(
-            f"operating points: got {error} in {path}, expected name, kind, threshold, rule, "
-            "chosen_on for each"
-        ) from None
-    return points, stored.get("default")
+    return read_points(package / "operating_points.json")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

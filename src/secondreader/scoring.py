@@ -47,6 +47,7 @@ __all__ = [
     "Chosen",
     "choose",
     "measure_readings",
+    "measured",
     "own_figures",
     "read_records",
     "scored",
@@ -213,13 +214,51 @@ def measure_readings(
         if not readers:
             raise SecondReaderError("--ratings: got no model's readings, expected one beside them")
         readers += read_ratings(lines, readers[0].images, name=table.name)
+    metrics = measured(
+        chosen.split,
+        readers,
+        models=models,
+        points=points,
+        resamples=resamples,
+        groups=groups,
+        rates=rates,
+    )
+    return metrics, tuple(readers)
+
+
+def measured(
+    split: str,
+    readers: Sequence[Readings],
+    *,
+    models: Sequence[Model] = (),
+    points: Sequence[OperatingPoint] = (),
+    resamples: int | None = None,
+    groups: bool = True,
+    rates: Sequence[float] = (),
+) -> Metrics:
+    """Measure readings that stand beside the truth already.
+
+    Parameters
+    ----------
+    split
+        What they are of, in words.
+    readers
+        One for each reader.
+    models, points, resamples, groups, rates
+        As for `measure_readings`.
+
+    Raises
+    ------
+    SecondReaderError
+        If no figure can be made of them.
+    """
     of = {reader.reader: list(points) for reader in readers}
     of |= {m.name: [p for p in m.points if p.name == m.at] for m in models}
-    settings = Settings(chosen.split, hit_rules=_hit_rules(readers), points=of, groups=groups)
+    settings = Settings(split, hit_rules=_hit_rules(readers), points=of, groups=groups)
     settings = replace(settings, rates=(*settings.rates, *rates), others=_other_ways(models))
     if resamples is not None:
         settings = replace(settings, resamples=resamples)
-    return measure(readers, settings, version=__version__), tuple(readers)
+    return measure(readers, settings, version=__version__)
 
 
 def scored(chosen: Chosen, file: Path) -> list[Readings]:

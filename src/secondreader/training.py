@@ -11,7 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ from secondreader.learning.model_folder import environment
 from secondreader.learning.run_folder import claimed, write_whole
 from secondreader.methods import method
 from secondreader.reading import load_models
-from secondreader.scoring import Chosen, measure_readings, read_records, scored
+from secondreader.scoring import Chosen, measured, read_records, scored
 from secondreader.sources import images_of
 
 __all__ = [
@@ -257,7 +257,7 @@ def _finish(
     for name in ("operating_points.json", "calibration.json", likeness.FILE):
         (folder / name).unlink(missing_ok=True)  # of a call before: it would change what is read
 
-    def readings(part: Part) -> tuple[Chosen, Path, Readings]:
+    def readings(part: Part) -> tuple[Chosen, Readings]:
         names = tuple(source.dataset for source in training.sources)
         chosen = Chosen(own[part], names, f"{training.split}, {part} part")
         file = read_records(
@@ -266,16 +266,17 @@ def _finish(
             run_dir / str(part),
             progress=lambda done, total: progress(f"reading the {part} part", done, total),
         )
-        return chosen, file, scored(chosen, file)[0]
+        return chosen, scored(chosen, file)[0]
 
-    _, _, held = readings(Part.VALIDATION)
+    _, held = readings(Part.VALIDATION)
     points = _points(held, f"{training.split}, validation part", on_note)
     maps: dict[str, Any] = {}
     if training.parts[Part.CALIBRATION]:
-        chosen, file, fresh = readings(Part.CALIBRATION)
+        chosen, fresh = readings(Part.CALIBRATION)
+        fresh = _held_out(training.method, fresh, run_dir)
         maps = _calibrations(fresh, f"{training.split}, calibration part", on_note)
         try:
-            metrics, _ = measure_readings(chosen, [file], groups=False, points=points)
+            metrics = measured(chosen.split, [fresh], groups=False, points=points)
             write_whole(folder / "metrics.json", json.dumps(to_json(metrics), indent=1) + "\n")
         except SecondReaderError as error:
             on_note(f"not measured: {error}")
@@ -289,6 +290,16 @@ def _finish(
         write_whole(folder / likeness.FILE, fitted_likeness(own, progress).text())
     except SecondReaderError as error:
         on_note(f"images unlike the training's are not told: {error}")
+
+
+def _held_out(name: str, readings: Readings, run_dir: Path) -> Readings:
+    """Put in what a panel says of patients by weights that others made; other methods have seen none."""
+    module = method(name)
+    told = module.held_out(run_dir) if hasattr(module, "held_out") else None
+    if told is None:
+        return readings
+    images = tuple(replace(i, score=told["image"].get(i.image_id)) for i in readings.images)
+    return replace(readings, images=images, given={**told["breast"], **told["exam"]}, promised={})
 
 
 def fitted_likeness(

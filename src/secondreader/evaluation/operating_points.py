@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -13,7 +15,7 @@ from secondreader.evaluation.roc import curve, tally
 from secondreader.evaluation.scored import ScoredImage, fingerprint, patient_digests
 from secondreader.evaluation.units import Units
 
-__all__ = ["RULES", "choose", "refuse_where_chosen", "threshold"]
+__all__ = ["RULES", "choose", "read_points", "refuse_where_chosen", "threshold"]
 
 RULES = ("sensitivity>=S", "specificity>=S", "youden", "fpi<=K")
 _HAIR = 1e-9
@@ -147,3 +149,29 @@ def refuse_where_chosen(
         raise SecondReaderError(
             f"operating point {point.name}: got {told} it was chosen on, expected other data"
         )
+
+
+def read_points(path: Path) -> tuple[tuple[OperatingPoint, ...], str | None]:
+    """Return the operating points of a file and the default's name; none where there is no file.
+
+    Raises
+    ------
+    SecondReaderError
+        If it cannot be read, or is no file of operating points.
+    """
+    if not path.is_file():
+        return (), None
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        points = tuple(
+            OperatingPoint(
+                p["name"], Kind(p["kind"]), float(p["threshold"]), p["rule"], p["chosen_on"]
+            )
+            for p in stored["points"]
+        )
+        return points, stored.get("default")
+    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise SecondReaderError(
+            f"operating points: got {error} in {path}, expected name, kind, threshold, rule, "
+            "chosen_on for each"
+        ) from None

@@ -103,8 +103,12 @@ def _score_row(model: str, what: str, score: schema.Score | schema.ImageScore) -
             f"<td colspan='2'>{text(refused.reason)}</td></tr>"
         )
     sure = "–" if score.score is None else sure
+    without = "".join(
+        f"<br><span class='soft'>without: {text(of.reason)}</span>"
+        for of in getattr(score, "left_out", ())
+    )
     return (
-        f"<tr><td>{text(model)}</td><td>{text(what)}</td><td class='number'>{value}</td>"
+        f"<tr><td>{text(model)}</td><td>{text(what)}{without}</td><td class='number'>{value}</td>"
         f"<td class='number'>{sure}</td></tr>"
     )
 

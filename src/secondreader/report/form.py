@@ -86,6 +86,7 @@ def _view_values(image: schema.Image) -> ViewReading:
                 s.score,
                 s.probability,
                 None if s.refused is None else (s.refused.code, s.refused.reason),
+                left_out=tuple((of.code, of.reason) for of in s.left_out),
             )
             for s in image.scores
         ),
@@ -200,7 +201,11 @@ def _score(score: ModelScore) -> schema.Score:
 def _image_score(score: ModelScore) -> schema.ImageScore:
     refused = score.refused and schema.Refusal(code=score.refused[0], reason=score.refused[1])
     return schema.ImageScore(
-        model=score.model, score=score.score, probability=score.probability, refused=refused
+        model=score.model,
+        score=score.score,
+        probability=score.probability,
+        refused=refused,
+        left_out=tuple(schema.Refusal(code=code, reason=why) for code, why in score.left_out),
     )
 
 

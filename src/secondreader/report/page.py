@@ -202,6 +202,8 @@ def _figure(image: schema.Image, pixels: ViewPixels, place: int, exam: schema.Ex
         notes.append(f"{found} finding{'' if found == 1 else 's'}")
     if refusals:
         notes.append(f"not read: {', '.join(refusals)}")
+    if any(s.left_out for s in image.scores):
+        notes.append("read in part, see Scores")
     if image.spacing_mm is None:
         notes.append("pixel size unknown")
     if pixels.mirror:

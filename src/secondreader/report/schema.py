@@ -14,9 +14,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Literal, TextIO, TypeVar
+from typing import Annotated, Any, Literal, TextIO, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from secondreader.domain import Kind, Laterality, SecondReaderError, View
 
@@ -85,13 +93,25 @@ class Score(BaseModel):
 
 
 class ImageScore(BaseModel):
-    """A model's score of an image, or why it has none."""
+    """A model's score of an image, or why it has none.
+
+    ``left_out`` says which of a panel's members do not read the image, and why; it is written only
+    where there are some, so that all other files are what they were before it.
+    """
 
     model_config = _FORM
     model: Text
     score: float | None
     probability: Probability | None
     refused: Refusal | None
+    left_out: tuple[Refusal, ...] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_none(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        told: dict[str, Any] = handler(self)
+        if not self.left_out:
+            del told["left_out"]
+        return told
 
 
 class Detection(BaseModel):
