@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from secondreader import panel, pipeline
@@ -162,7 +163,8 @@ def test_what_the_recipe_trained_is_put_into_the_box_with_its_command_and_hash(b
     (runs / "default" / "model" / "environment.json").write_text('{"seed": 0}')
     target, history = tmp_path / "new", tmp_path / "history.json"
     row = {
-        "data": [{"name": "mini_mias"}],
+        "split": "all",
+        "data": [{"name": "mini_mias", "images": 4, "patients": 2}],
         "cells": {"AUC": {"value": 0.5, "low": 0.25, "high": 0.75}},
     }
     write_row(tmp_path / "figures", "films-masses", row)
@@ -170,7 +172,12 @@ def test_what_the_recipe_trained_is_put_into_the_box_with_its_command_and_hash(b
         [], tmp_path / "figures", ["films-masses"], "No frames.", "Frames."
     )
     history.write_text(json.dumps(rounds))
-    assert packing.packed(runs, target, "secondreader reproduce default", history) < 1
+    row = {"command": "secondreader reproduce default", "split": "official, test part",
+           "data": [{"name": "phantom", "images": 8, "patients": 2}],
+           "cells": {"AUC": {"value": 0.75, "low": 0.5, "high": 1.0}, "none": {"value": None}}}  # fmt: skip
+    write_row(tmp_path / "figures", "masses", row)
+    write_row(tmp_path / "figures", "vendors-masses", row)
+    assert packing.packed(runs, target, tmp_path / "figures", history) < 1
     boxed.rename(tmp_path / "old")
     target.rename(boxed)
     shutil.rmtree(runs)
@@ -180,11 +187,35 @@ def test_what_the_recipe_trained_is_put_into_the_box_with_its_command_and_hash(b
     assert [m.config.seed for m in model.reader.members] == [0, 1, 2, 3]
     card = (boxed / "masses" / "model-card.md").read_text()
     told = json.loads((boxed / "masses" / "config.json").read_text())
-    assert "`secondreader reproduce default`, row masses" in card
+    assert card.startswith("# masses: anomaly_cascade")
+    assert "- by: `secondreader reproduce default`" in card
+    assert (
+        "- vendors-masses (phantom, official, test part, 8 images of 2 patients): AUC 0.750 [0.500"
+        in card
+    )
     assert told["sha256"]["weights.safetensors"] in card
     assert "1. Found: No frames. Changed: Frames." in card
     assert "   - films-masses: AUC 0.500 [0.250, 0.750]" in card
     assert not (boxed / "default" / "members").exists()
+
+
+def test_large_weights_are_rounded_and_the_digest_is_that_of_what_lies_there(
+    boxed, monkeypatch, tmp_path
+):
+    packing = tool("box")
+    monkeypatch.setattr(packing, "SMALL", 16)
+    folder = tmp_path / "rounded"
+    folder.mkdir()
+    shutil.copyfile(boxed / "spots" / "config.json", folder / "config.json")
+    packing.rounded(boxed / "spots", folder)
+    before, after = (load_file(f / "weights.safetensors") for f in (boxed / "spots", folder))
+    assert {v.dtype for v in after.values()} == {torch.float16, torch.float32}
+    assert all(torch.allclose(v, after[k].float(), rtol=1e-3, atol=1e-6) for k, v in before.items())
+    own, rounded = (
+        load_model(str(f)).reader for f in (boxed / "spots", folder)
+    )  # the digest is checked
+    mine, theirs = (r.networks["unet"].state_dict() for r in (own, rounded))
+    assert all(v.dtype == theirs[k].dtype for k, v in mine.items())  # what reads is whole again
 
 
 def write_row(figures, name, row):

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from secondreader.evaluation.figures import Figure, from_json
+from secondreader.evaluation.tables import headlines, told_apart, with_interval
 from secondreader.learning.run_folder import write_whole
 
 __all__ = ["card_text", "write_card"]
@@ -25,7 +27,7 @@ def card_text(folder: Path) -> str:
     calibration = _json(folder / "calibration.json")
     method = config.get("method", "unknown")
     lines = [
-        f"# {method}",
+        f"# {run['row']}: {method}" if "row" in run else f"# {method}",
         "",
         "**Research use only. Not a medical device.** Its scores say what its training data taught "
         "it; they are no diagnosis, and a low one does not rule cancer out.",
@@ -46,25 +48,26 @@ def card_text(folder: Path) -> str:
         ],
         f"- seed {run.get('seed')}, commit {run.get('commit') or 'unknown'}, "
         f"{run.get('device', 'unknown device')}",
-        *([f"- by: `{run['command']}`, row {run['row']}"] if "command" in run else []),
+        *([f"- by: `{run['command']}`"] if run.get("command") else []),
         *[f"- {file}: sha256 {digest}" for file, digest in config.get("sha256", {}).items()],
+        *_rounded(run.get("rounded")),
         "",
         "## Figures",
         "",
     ]
-    figures = [
-        f for f in metrics.get("figures", []) if not f.get("group") and f.get("value") is not None
-    ]
+    figures = headlines(from_json(metrics).figures) if metrics else []
     if figures:
         lines += [
-            f"On {metrics.get('split', 'unknown data')}; 95 % intervals resample patients.",
+            f"On {metrics.get('split', 'unknown data')}; 95 % intervals resample patients. All figures: "
+            "`metrics.json` beside this file.",
             "",
-            "| level | figure | hit rule | value |",
+            "| level | figure | rule | value |",
             "|---|---|---|---|",
             *[_row(figure) for figure in figures],
         ]
     else:
         lines.append("None: the calibration part is too small, or there is none.")
+    lines += _rows(folder / "figures.json")
     lines += ["", "## Operating points", ""]
     lines += [
         f"- `{p['name']}`: {p['kind']} scoring {p['threshold']:.4g} or more; {p['rule']}; "
@@ -100,11 +103,36 @@ def card_text(folder: Path) -> str:
         "## Configuration",
         "",
         "```json",
-        json.dumps(config.get("config", {}), indent=1),
+        "{",
+        ",\n".join(
+            f"{json.dumps(k)}: {json.dumps(v)}" for k, v in config.get("config", {}).items()
+        ),
+        "}",
         "```",
         "",
     ]
     return "\n".join(lines)
+
+
+def _rounded(told: Mapping[str, Any] | None) -> list[str]:
+    """Tell what rounding did to scores, where it was looked at."""
+    if told is None:
+        return []
+    return [
+        f"- weights rounded to half precision after all figures were measured: scores of the panel on "
+        f"{told['images']} test images change by {told['most']:.2g} at most"
+    ]
+
+
+def _rows(file: Path) -> list[str]:
+    """Tell what a study measured with it: on other parts, other systems, films."""
+    if not file.is_file():
+        return []
+    lines = ["", "Measured by `secondreader reproduce default`:"]
+    for told in json.loads(file.read_text(encoding="utf-8")):
+        cells = "; ".join(f"{words} {_interval(*of)}" for words, of in told["cells"].items())
+        lines += ["", f"- {told['row']} ({told['of']}): {cells}"]
+    return lines
 
 
 def _history(file: Path) -> list[str]:
@@ -129,11 +157,9 @@ def _interval(value: float, low: float | None, high: float | None) -> str:
     return f"{value:.3f}" + ("" if low is None or high is None else f" [{low:.3f}, {high:.3f}]")
 
 
-def _row(figure: Mapping[str, Any]) -> str:
-    low, value, high = (figure.get(key) for key in ("low", "value", "high"))
-    text = "not measured" if value is None else _interval(value, low, high)
-    rule = figure.get("hit_rule") or "–"
-    return f"| {figure.get('level')} | {figure.get('name')} | {rule} | {text} |"
+def _row(figure: Figure) -> str:
+    level, name, rule, _ = told_apart(figure)
+    return f"| {level} | {name} | {rule or '–'} | {with_interval(figure)} |"
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -65,7 +65,8 @@ def balanced(
     for name, share in shares.items():
         if share > 0 and len(classes[name]) == 0:
             raise SecondReaderError(
-                f"training data: got no {name}, expected at least one; give more data or another split"
+                f"data to learn from or to choose by: got no {name}, expected at least one; give more data or "
+                "another split"
             )
     numbers = _whole(np.array([count * shares[name] for name in classes]), rng)
     drawn = []
