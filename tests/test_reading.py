@@ -25,6 +25,7 @@ from secondreader.reading import (
     exam_reading,
     load_model,
     load_models,
+    prevalence_of,
     read_together,
     view_reading,
 )
@@ -246,3 +247,25 @@ def test_a_folder_of_no_method_is_one_line_with_its_file(tmp_path, told):
     (tmp_path / "config.json").write_text(told)
     with pytest.raises(SecondReaderError, match=r"^model: got a folder of method .*config\.json$"):
         load_model(str(tmp_path))
+
+
+def test_probabilities_hold_for_the_prevalence_that_is_stated():
+    # Half of the exams, a quarter of the breasts: of as many women as are stated half as many breasts.
+    fitted = {
+        level: calibration.Calibration("temperature", {"temperature": 1.0}, share, 8, 4, 4, "x")
+        for level, share in (("exam", 0.5), ("breast", 0.25), ("image", 0.25))
+    }
+    model = Model("m", "", Always(score=0.0), (), None, fitted)
+    assert prevalence_of(model) == 0.5
+    rare = replace(model, prevalence=0.01)
+    assert prevalence_of(rare) == 0.01
+    # A score of 0 leaves the odds of cancer at 1 where they were fitted; there 1 in 4 breasts had one.
+    for held, exam, odds in ((model, 0.5, 1.0), (rare, 0.01, (0.005 / 0.995) / (0.25 / 0.75))):
+        view = read([held], image())
+        told = exam_reading("e", None, [view], [held])
+        assert told.scores[0].probability == pytest.approx(exam)
+        for own in (told.breasts[0].scores[0], view.scores[0]):
+            assert own.probability == pytest.approx(odds / (1 + odds))
+    assert prevalence_of(Model("m", "", Always(), (), None)) is None
+    with pytest.raises(SecondReaderError, match="--prevalence: got 1, expected"):
+        load_models(["spot_filter"], prevalence=1.0)

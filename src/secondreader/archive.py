@@ -69,6 +69,7 @@ class Plan:
     options: ReadOptions
     header: report.ReadingHeader
     secret: bytes | None = None
+    prevalence: float | None = None
 
 
 def exam_readings(
@@ -122,8 +123,9 @@ def fingerprint(plan: Plan, exam: ExamFiles) -> str:
     files = [(f.input, f.path, f.size, f.mtime_ns) for f in exam.files]
     ids = (exam.exam_id, exam.patient_id)
     models = [(model.name, model.sha256) for model in plan.header.models]
+    stated = () if plan.prevalence is None else (plan.prevalence,)
     return digest(
-        plan.secret or b"", plan.header.version, models, plan.at, plan.options, ids, files
+        plan.secret or b"", plan.header.version, models, plan.at, plan.options, ids, files, *stated
     )
 
 
@@ -157,7 +159,7 @@ def read_exams(
     """
     missing = _missing(plan, exams, journal, progress)
     if workers == 1:
-        models = _models(plan.models, plan.at)
+        models = _models(plan.models, plan.at, plan.prevalence)
         for exam, reading, skipped, kept in exam_readings(
             missing, models, opener(plan.options), plan.options.accept, report.view_pixels
         ):
@@ -217,7 +219,7 @@ def _collect(
 
 def _read_one(plan: Plan, exam: ExamFiles) -> Entry:
     """Read one exam in a worker process."""
-    models = _models(plan.models, plan.at)
+    models = _models(plan.models, plan.at, plan.prevalence)
     (read,) = exam_readings(
         [exam], models, opener(plan.options), plan.options.accept, report.view_pixels
     )
@@ -225,9 +227,9 @@ def _read_one(plan: Plan, exam: ExamFiles) -> Entry:
 
 
 @lru_cache(maxsize=1)
-def _models(names: tuple[str, ...], at: str | None) -> tuple[Model, ...]:
+def _models(names: tuple[str, ...], at: str | None, prevalence: float | None) -> tuple[Model, ...]:
     """Load the models once a process."""
-    return load_models(names, at)
+    return load_models(names, at, prevalence=prevalence)
 
 
 def page_path(plan: Plan, exam: ExamFiles) -> str:

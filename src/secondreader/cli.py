@@ -81,6 +81,14 @@ def read(
     at: Annotated[
         str | None, typer.Option("--at", metavar="OPERATING_POINT", help="What is a finding.")
     ] = None,
+    prevalence: Annotated[
+        float | None,
+        typer.Option(
+            "--prevalence",
+            metavar="P",
+            help="Share of exams with cancer that probabilities are to hold for, such as 0.006.",
+        ),
+    ] = None,
     accept: Accept = None,
     spacing_mm: SpacingMm = None,
     bits: Bits = None,
@@ -109,6 +117,7 @@ def read(
             out,
             models=model,
             at=at,
+            prevalence=prevalence,
             options=options,
             workers=workers,
             secret=report.secret_from(pseudonymise, out) if pseudonymise else None,

@@ -66,7 +66,7 @@ def reproduce(
     version: Version = False,
 ) -> None:
     """Put a paper's table beside what is measured here; goes on where it was stopped."""
-    from secondreader import datasets, studies
+    from secondreader import datasets, pipeline, studies
     from secondreader.learning.hardware import Hardware
     from secondreader.sources import resolved
     from secondreader.studies import run
@@ -90,7 +90,7 @@ def reproduce(
         )
     known = known.by(preset) if preset else known
     prints = sorted(datasets.load(*source).fingerprint for source in named.values())
-    home = figures or out / "figures"
+    home = pipeline.output_folder(figures or pipeline.output_folder(out) / "figures")
     wanted = run.chosen(known, table, row or ("all" if all_rows else "mandatory"))
     rows = [r for r in wanted if r.recipe is None or set(r.recipe.data) <= set(named)]
     if jobs > 1:

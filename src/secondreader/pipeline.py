@@ -23,7 +23,7 @@ from secondreader.journal import Journal
 from secondreader.learning import box
 from secondreader.methods import METHODS, WITHOUT_WEIGHTS, method
 from secondreader.outputs import Outcome, finish
-from secondreader.reading import load_models, method_of, own_points
+from secondreader.reading import load_models, method_of, own_points, prevalence_of
 from secondreader.sources import load_all
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ __all__ = [
     "demo",
     "evaluate",
     "inspect",
+    "output_folder",
     "own_figures",
     "plan_training",
     "read",
@@ -55,6 +56,7 @@ def read(
     *,
     models: Sequence[str] | None = None,
     at: str | None = None,
+    prevalence: float | None = None,
     accept: Iterable[str] = (),
     spacing_mm: float | None = None,
     bits: int | None = None,
@@ -71,6 +73,9 @@ def read(
         Names of readers, or model folders; those of `default_models` if ``None``.
     at
         The operating point above which a detection is a finding; each model's default if ``None``.
+    prevalence
+        The share of exams with cancer that probabilities are to hold for; that of the patients whom
+        they were fitted to if ``None``.
     accept
         Codes under which images are refused otherwise (``"for-processing"``, …).
     spacing_mm
@@ -93,7 +98,7 @@ def read(
         If a model or an option is wrong. A file that cannot be read is no error.
     """
     options = read_options(accept, spacing_mm, bits, table)
-    loaded = load_models(models or default_models(), at)
+    loaded = load_models(models or default_models(), at, prevalence=prevalence)
     skip = on_skip or (lambda s: _LOG.warning("skipped %s: %s", s.path, s.reason))
     found = catalogue(_inputs(paths), options, Journal())
     for skipped in found.skipped():
@@ -112,6 +117,7 @@ def read_to(
     *,
     models: Sequence[str] | None = None,
     at: str | None = None,
+    prevalence: float | None = None,
     options: ReadOptions | None = None,
     workers: int = 1,
     secret: bytes | None = None,
@@ -126,7 +132,7 @@ def read_to(
 
     Parameters
     ----------
-    paths, models, at
+    paths, models, at, prevalence
         As for `read`.
     out
         The output folder; made if missing.
@@ -145,15 +151,16 @@ def read_to(
     inputs = _inputs(paths)
     options = options or ReadOptions()
     models = tuple(models or default_models())
-    out = _output_folder(out)
+    out = output_folder(out)
     header = report.ReadingHeader(
         version=__version__,
         inputs=tuple(_shown(path, secret) for path in inputs),
         models=tuple(
-            report.ModelIdentity(name=m.name, sha256=m.sha256) for m in load_models(models, at)
+            report.ModelIdentity(name=m.name, sha256=m.sha256, prevalence=prevalence_of(m))
+            for m in load_models(models, at, prevalence=prevalence)
         ),
     )
-    plan = Plan(out, models, at, options, header, secret)
+    plan = Plan(out, models, at, options, header, secret, prevalence)
     journal = Journal(out / "journal.sqlite")
     try:
         found = catalogue(
@@ -238,7 +245,7 @@ def evaluate(
 
     sources = load_all(data, choices)
     chosen = scoring.choose(sources, split, part)
-    folder = _output_folder(out)
+    folder = output_folder(out)
     files = [Path(file) for file in readings]
     loaded = load_models(models, at) if models else ()
     count = None
@@ -412,7 +419,7 @@ def demo(out: PathLike) -> Outcome:
     """Make a phantom exam in OUT/exam and read it into OUT/reading."""
     from secondreader import phantom  # only the demo needs it, and `read` waits
 
-    folder = _output_folder(out)
+    folder = output_folder(out)
     phantom.write_exams(folder / "exam", exams=1, seed=DEMO_SEED)
     return read_to(folder / "exam", folder / "reading")
 
@@ -478,7 +485,14 @@ def _shown(path: Path, secret: bytes | None) -> str:
     return str(path) if secret is None else report.pseudonym_path(secret, str(path))
 
 
-def _output_folder(out: PathLike) -> Path:
+def output_folder(out: PathLike) -> Path:
+    """Make a folder for output if it is not there, and return it.
+
+    Raises
+    ------
+    SecondReaderError
+        If it cannot be made.
+    """
     folder = Path(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)

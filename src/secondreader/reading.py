@@ -42,7 +42,7 @@ from secondreader.methods import METHODS, WITHOUT_WEIGHTS, method
 
 _LOG = logging.getLogger("secondreader")
 __all__ = [
-    "Model", "exam_reading", "load_model", "load_models", "method_of", "own_points",
+    "Model", "exam_reading", "load_model", "load_models", "method_of", "own_points", "prevalence_of",
     "read_together", "reads_exams", "view_reading",
 ]  # fmt: skip
 
@@ -53,7 +53,8 @@ class Model:
 
     ``at`` names the operating point in use; ``points`` are all of them. ``calibrations`` makes
     probabilities of the scores of an ``image``, a ``breast``, an ``exam``; those called LEVEL/METHOD
-    are other ways, which figures show beside it. ``likeness`` tells images unlike those that it was
+    are other ways, which figures show beside it. They hold for ``prevalence``, the share of exams with
+    cancer, or where it is ``None`` for that of the patients they were fitted to. ``likeness`` tells images unlike those that it was
     trained on, which are refused.
     """
 
@@ -64,16 +65,24 @@ class Model:
     at: str | None
     calibrations: Mapping[str, Calibration] = field(default_factory=dict)
     likeness: likeness.Likeness | None = None
+    prevalence: float | None = None
 
 
 def load_models(
-    names: Sequence[str], at: str | None = None, device: str | None = None
+    names: Sequence[str],
+    at: str | None = None,
+    device: str | None = None,
+    prevalence: float | None = None,
 ) -> tuple[Model, ...]:
     """Load several models by name or folder, to read on a device; see `load_model`.
 
     Models of one method are told apart by their folders, ``METHOD:RUN``; two of one name are refused.
     """
-    models = tuple(load_model(name, at, device) for name in names)
+    if prevalence is not None and not 0 < prevalence < 1:
+        raise SecondReaderError(
+            f"--prevalence: got {prevalence:g}, expected more than 0 and less than 1"
+        )
+    models = tuple(replace(load_model(name, at, device), prevalence=prevalence) for name in names)
     alike = {m.name for m in models if sum(m.name == other.name for other in models) > 1}
     models = tuple(
         replace(model, name=f"{model.name}:{_run_name(name)}")
@@ -252,7 +261,19 @@ def _probability(model: Model, level: str, score: float | None) -> float | None:
     """Return what a score means, None where it was never calibrated at this level."""
     if score is None or level not in model.calibrations:
         return None
-    return float(apply(model.calibrations[level], np.array([score]))[0])
+    own = model.calibrations[level]
+    share = model.prevalence
+    if share is not None and "exam" in model.calibrations:
+        # Of the breasts and images of as many women more or fewer are malignant, in proportion.
+        share *= own.prevalence / model.calibrations["exam"].prevalence
+    return float(apply(own, np.array([score]), prevalence=share)[0])
+
+
+def prevalence_of(model: Model) -> float | None:
+    """Return the share of exams with cancer that a model's probabilities hold for, ``None`` without any."""
+    if "exam" not in model.calibrations:
+        return model.prevalence if model.calibrations else None
+    return model.prevalence or model.calibrations["exam"].prevalence
 
 
 def _read(model: Model, mammogram: Mammogram, accept: frozenset[str]) -> ImageReading:

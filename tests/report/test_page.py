@@ -27,6 +27,7 @@ from secondreader.domain import (
     View,
     ViewReading,
 )
+from secondreader.report import schema
 from secondreader.report.form import whole_image
 from secondreader.report.page import embedded, page_name
 
@@ -70,6 +71,30 @@ def page(images, exam_id="E", count=1):
     reading = ExamReading(exam_id, None, (), (), views)
     pixels = [report.view_pixels(i, v, len(images)) for i, v in zip(images, views, strict=True)]
     return report.exam_page(report.exam_form(reading, {}), pixels, header=HEADER)
+
+
+def test_what_a_panel_s_members_do_not_read_is_told_and_what_probabilities_hold_for():
+    left = (("no-spacing", "spots needs a pixel size"),)
+    mammogram = image()
+    view = dataclasses.replace(
+        read(mammogram, 1), scores=(ModelScore("m", 0.5, 0.25, left_out=left),)
+    )
+    form = report.exam_form(ExamReading("E", None, (), (), (view,)), {})
+    assert schema.parse_exam(form.model_dump_json()) == form
+    models = (report.ModelIdentity(name="m", sha256="ab", prevalence=0.006),)
+    header = report.ReadingHeader(version="0", inputs=(), models=models)
+    assert schema.parse_header(schema.header_line(header)) == header
+    page = report.exam_page(form, [report.view_pixels(mammogram, view)], header=header)
+    assert "without: spots needs a pixel size" in page
+    assert "read in part" in page
+    assert "Probabilities of m hold where 0.6 % of exams are of women with cancer" in page
+    assert (
+        "left_out"
+        not in report.exam_form(
+            ExamReading("E", None, (), (), (read(mammogram, 1),)), {}
+        ).model_dump_json()
+    )
+    assert "prevalence" not in schema.header_line(HEADER)
 
 
 def unpacked(text, name, shape):

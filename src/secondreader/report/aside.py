@@ -76,8 +76,8 @@ def _unread(read: int, images: int) -> str:
     return f"<p class='warning'>{some if read else none}</p>"
 
 
-def scores_table(exam: schema.Exam) -> str:
-    """Return the scores of exam, breasts and images, or why there is none."""
+def scores_table(exam: schema.Exam, header: schema.ReadingHeader) -> str:
+    """Return the scores of exam, breasts and images, or why there is none, and what probabilities hold for."""
     rows = []
     for score in exam.scores:
         rows.append(_score_row(score.model, "exam", score))
@@ -90,7 +90,13 @@ def scores_table(exam: schema.Exam) -> str:
     head = (
         "<th>Model</th><th>Of</th><th class='number'>Score</th><th class='number'>Probability</th>"
     )
-    return f"<h2>Scores</h2><table><tr>{head}</tr>{''.join(rows)}</table>"
+    holds = "".join(
+        f"<p class='soft'>Probabilities of {text(model.name)} hold where {100 * model.prevalence:.3g} % of exams "
+        "are of women with cancer.</p>"
+        for model in header.models
+        if model.prevalence is not None
+    )
+    return f"<h2>Scores</h2><table><tr>{head}</tr>{''.join(rows)}</table>{holds}"
 
 
 def _score_row(model: str, what: str, score: schema.Score | schema.ImageScore) -> str:

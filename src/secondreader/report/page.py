@@ -89,7 +89,7 @@ def exam_page(
 <span class="strip">{_BUTTONS}</span></header>
 <main class="exam"><section class="hanging" aria-label="Views">{"".join(figures)}</section>
 <aside aria-label="Reading"><p id="note" class="warning"></p>
-{findings_table(exam, numbers, pixels)}{scores_table(exam)}{images_table(exam, pixels)}
+{findings_table(exam, numbers, pixels)}{scores_table(exam, header)}{images_table(exam, pixels)}
 {skipped_table(skipped)}{made_by(header)}</aside></main>{_help()}
 {"".join(packed)}
 <script type="application/json" id="exam-data">{embedded({"views": views})}</script>

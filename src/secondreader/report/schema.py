@@ -184,11 +184,23 @@ class Exam(BaseModel):
 
 
 class ModelIdentity(BaseModel):
-    """A model's name, and the SHA-256 of its weights; of its name, version and settings without any."""
+    """A model's name, and the SHA-256 of its weights; of its name, version and settings without any.
+
+    ``prevalence`` is the share of exams with cancer that its probabilities hold for; it is written only
+    where there is one, so that all other files are what they were before it.
+    """
 
     model_config = _FORM
     name: Text
     sha256: Text | None
+    prevalence: Probability | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_none(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        told: dict[str, Any] = handler(self)
+        if self.prevalence is None:
+            del told["prevalence"]
+        return told
 
 
 class SkippedInput(BaseModel):
