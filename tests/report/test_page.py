@@ -77,7 +77,7 @@ def test_what_a_panel_s_members_do_not_read_is_told_and_what_probabilities_hold_
     left = (("no-spacing", "spots needs a pixel size"),)
     mammogram = image()
     view = dataclasses.replace(
-        read(mammogram, 1), scores=(ModelScore("m", 0.5, 0.25, left_out=left),)
+        read(mammogram, 1), scores=(ModelScore("m", 0.5, 0.00025, left_out=left),)
     )
     form = report.exam_form(ExamReading("E", None, (), (), (view,)), {})
     assert schema.parse_exam(form.model_dump_json()) == form
@@ -87,6 +87,7 @@ def test_what_a_panel_s_members_do_not_read_is_told_and_what_probabilities_hold_
     page = report.exam_page(form, [report.view_pixels(mammogram, view)], header=header)
     assert "without: spots needs a pixel size" in page
     assert "read in part" in page
+    assert "0.025%" in page
     assert "Probabilities of m hold where 0.6 % of exams are of women with cancer" in page
     assert (
         "left_out"

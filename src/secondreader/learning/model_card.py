@@ -59,7 +59,7 @@ def card_text(folder: Path) -> str:
     if figures:
         lines += [
             f"On {metrics.get('split', 'unknown data')}; 95 % intervals resample patients. All figures: "
-            "`metrics.json` beside this file.",
+            "`metrics.json` beside this file. Of what (!) stands at there is too little to tell.",
             "",
             "| level | figure | rule | value |",
             "|---|---|---|---|",
