@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from secondreader.domain import Kind
 from secondreader.report import schema
-from secondreader.report.markup import text
+from secondreader.report.markup import percent, text
 from secondreader.report.pixels import ViewPixels
 
 __all__ = [
@@ -44,7 +44,7 @@ def findings_table(
         image, d = exam.images[i], exam.images[i].detections[j]
         whose = f' <span class="soft">{text(d.model)}</span>' if several else ""
         size = "–" if d.diameter_mm is None else f"{d.diameter_mm:.1f} mm"
-        sure = "–" if d.probability is None else _percent(d.probability)
+        sure = "–" if d.probability is None else percent(d.probability)
         link = f' <span class="soft">linked {text(d.link)}</span>' if d.link else ""
         rows.append(
             f'<tr data-finding="{number}"><td><button aria-label="Show finding {number}">{number}'
@@ -101,7 +101,7 @@ def scores_table(exam: schema.Exam, header: schema.ReadingHeader) -> str:
 
 def _score_row(model: str, what: str, score: schema.Score | schema.ImageScore) -> str:
     value = "–" if score.score is None else f"{score.score:.3g}"
-    sure = "not calibrated" if score.probability is None else _percent(score.probability)
+    sure = "not calibrated" if score.probability is None else percent(score.probability)
     refused = getattr(score, "refused", None)
     if refused is not None:
         return (
@@ -117,11 +117,6 @@ def _score_row(model: str, what: str, score: schema.Score | schema.ImageScore) -
         f"<tr><td>{text(model)}</td><td>{text(what)}</td><td class='number'>{value}</td>"
         f"<td class='number'>{sure}</td></tr>{without}"
     )
-
-
-def _percent(share: float) -> str:
-    """Write a probability: where cancer is rare two digits, for 0.0 % would say that there is none."""
-    return f"{share:.1%}" if share >= 0.01 or share == 0 else f"{100 * share:.2g}%"
 
 
 def images_table(exam: schema.Exam, pixels: Sequence[ViewPixels]) -> str:

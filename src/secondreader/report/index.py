@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from secondreader.report import schema
-from secondreader.report.markup import CSP, asset, text
+from secondreader.report.markup import CSP, asset, percent, text
 
 __all__ = ["index_text"]
 
@@ -82,8 +82,11 @@ def _row(exam: schema.Exam, page: str, models: list[str]) -> str:
         {f"{s.model}: {s.refused.code}" for i in exam.images for s in i.scores if s.refused}
     )
     numbers = "".join(
-        f"<td class='number'>{'–' if v is None else format(v, form)}</td>"
-        for v, form in [*((v, ".4g") for v in values), *((p, ".1%") for p in sure)]
+        f"<td class='number'>{shown}</td>"
+        for shown in [
+            *("–" if v is None else f"{v:.4g}" for v in values),
+            *("–" if p is None else percent(p) for p in sure),
+        ]
     )
     return (
         f'<tr><td class="path"><a href="{text(page)}">{text(exam.exam_id)}</a></td>'

@@ -8,7 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-__all__ = ["CSP", "asset", "document", "embedded", "text"]
+__all__ = ["CSP", "asset", "document", "embedded", "percent", "text"]
 
 CSP = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
@@ -20,6 +20,11 @@ CSP = (
 def asset(name: str) -> str:
     """Return a file of the front end."""
     return files("secondreader.report").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def percent(share: float) -> str:
+    """Write a probability: where cancer is rare two digits, for 0.0 % would say that there is none."""
+    return f"{share:.1%}" if share >= 0.01 or share == 0 else f"{100 * share:.2g}%"
 
 
 def text(value: object) -> str:
