@@ -21,6 +21,7 @@ from secondreader.methods import METHODS
 from secondreader.methods.anomaly_cascade import Config
 from secondreader.methods.anomaly_cascade.network import first_stage
 from secondreader.reading import load_model, load_models
+from secondreader.studies.spent import digest_of
 
 TOOLS = Path(__file__).parent.parent / "tools"
 QUIET = Hardware("cpu", progress=False)
@@ -164,6 +165,7 @@ def test_what_the_recipe_trained_is_put_into_the_box_with_its_command_and_hash(b
     target, history = tmp_path / "new", tmp_path / "history.json"
     row = {
         "split": "all",
+        "model": digest_of(runs / "masses" / "model"),
         "data": [{"name": "mini_mias", "images": 4, "patients": 2}],
         "cells": {"AUC": {"value": 0.5, "low": 0.25, "high": 0.75}},
     }
@@ -175,7 +177,11 @@ def test_what_the_recipe_trained_is_put_into_the_box_with_its_command_and_hash(b
     row = {"command": "secondreader reproduce default", "split": "official, test part",
            "data": [{"name": "phantom", "images": 8, "patients": 2}],
            "cells": {"AUC": {"value": 0.75, "low": 0.5, "high": 1.0}, "none": {"value": None}}}  # fmt: skip
+    row["model"] = digest_of(runs / "masses" / "model")
     write_row(tmp_path / "figures", "masses", row)
+    write_row(tmp_path / "figures", "vendors-masses", row | {"model": "of another"})
+    with pytest.raises(SecondReaderError, match="got figures of another model"):
+        packing.packed(runs, tmp_path / "other", tmp_path / "figures", history)
     write_row(tmp_path / "figures", "vendors-masses", row)
     assert packing.packed(runs, target, tmp_path / "figures", history) < 1
     boxed.rename(tmp_path / "old")

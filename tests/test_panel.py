@@ -309,9 +309,12 @@ def test_what_is_said_of_a_calibration_woman_does_not_depend_on_her_truth():
     config = panel.Config(members=("a", "b"), combine="stack")
     told = panel._of_others(config, records, scores)
     assert [len(told[level]) for level in ("image", "breast", "exam")] == [160, 80, 40]
-    lied = [replace(r, malignant=not r.malignant) if r.patient_id == "p3" else r for r in records]
+    other = [
+        replace(r, malignant=r.laterality is Laterality.R) for r in records
+    ]  # her other breast
+    lied = [o if r.patient_id == "p4" else r for r, o in zip(records, other, strict=True)]
     again = panel._of_others(config, lied, scores)
-    own = [key for key in told["image"] if key.startswith("d/3-")]
+    own = [key for key in told["image"] if key.startswith("d/4-")]
     assert len(own) == 4 and all(told["image"][key] == again["image"][key] for key in own)
     assert told["image"] != again["image"]  # of others it is learnt from
 

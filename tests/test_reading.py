@@ -269,3 +269,9 @@ def test_probabilities_hold_for_the_prevalence_that_is_stated():
     assert prevalence_of(Model("m", "", Always(), (), None)) is None
     with pytest.raises(SecondReaderError, match="--prevalence: got 1, expected"):
         load_models(["spot_filter"], prevalence=1.0)
+    with pytest.raises(SecondReaderError, match="spot_filter gives no probabilities of exams"):
+        load_models(["spot_filter"], prevalence=0.1)
+    view = read(
+        [replace(model, prevalence=0.999)], image()
+    )  # three quarters of images at least have none
+    assert view.scores[0].probability < 1

@@ -29,6 +29,7 @@ from secondreader.learning.model_card import write_card
 from secondreader.reading import load_model
 from secondreader.sources import images_of, load_all
 from secondreader.studies.default import MEMBERS
+from secondreader.studies.spent import digest_of
 
 HISTORY = Path(__file__).parent.parent / "figures" / "history.json"
 FILES = ("config.json", "operating_points.json", "calibration.json", "likeness.json", "metrics.json",
@@ -55,7 +56,7 @@ def packed(runs: Path, target: Path, figures: Path, history: Path) -> float:
     Raises
     ------
     SecondReaderError
-        If a model is missing, or the panel is one of other members.
+        If a model is missing, the panel is one of other members, or figures are those of another model.
     """
     for name in (*MEMBERS, DEFAULT):
         source, folder = runs / name / "model", target / name
@@ -68,11 +69,17 @@ def packed(runs: Path, target: Path, figures: Path, history: Path) -> float:
         rounded(source, folder)
         told = _json(folder / "environment.json")
         row = _json(figures / f"{name}.json")
-        _write(folder / "environment.json", {**told, "command": row.get("command"), "row": name})
+        told |= {"command": row.get("command"), "row": name, "rounded": {"images": 0}}
+        _write(folder / "environment.json", told)
         rows = (name, f"vendors-{name}", f"films-{name}", *_ADDED.get(name, ()))
-        _write(folder / "figures.json", [r for row in rows if (r := _row(figures, row))])
+        model = digest_of(source)
+        _write(folder / "figures.json", [r for row in rows if (r := _row(figures, row, model))])
     config = target / DEFAULT / "config.json"
     told = _json(config)
+    if len(told["config"]["members"]) != len(MEMBERS):
+        raise SecondReaderError(
+            f"box: got a {DEFAULT} of {len(told['config']['members'])} members, expected {len(MEMBERS)}"
+        )
     for inside, name in zip(told["config"]["members"], MEMBERS, strict=True):
         held = (runs / DEFAULT / "model" / inside / "config.json").read_bytes()
         if held != (runs / name / "model" / "config.json").read_bytes():
@@ -113,7 +120,8 @@ def compared(runs: Path, target: Path, data: Sequence[str]) -> dict[str, Any]:
     images = images_of(sources)
     both = [load_model(str(folder)).reader for folder in (runs / DEFAULT, target / DEFAULT)]
     most = 0.0
-    chosen = records[:: max(len(records) // COMPARED, 1)][:COMPARED]
+    every = max(len(records) // COMPARED, 1)
+    chosen = records[:: every + (every % 2 == 0)][:COMPARED]  # odd: no view is passed over
     for record in chosen:
         one, other = (reader.read(images.open(record)).score for reader in both)
         if (one is None) != (other is None):
@@ -122,8 +130,13 @@ def compared(runs: Path, target: Path, data: Sequence[str]) -> dict[str, Any]:
     return {"images": len(chosen), "most": most}
 
 
-def _row(figures: Path, row: str) -> dict[str, Any] | None:
+def _row(figures: Path, row: str, model: str) -> dict[str, Any] | None:
     told = _json(figures / f"{row}.json")
+    if told and told.get("model") != model:
+        raise SecondReaderError(
+            f"box: got figures of another model, expected those of the one in OUT; run row {row} again: "
+            f"{figures / f'{row}.json'}"
+        )
     cells = {
         words: [cell["value"], cell.get("low"), cell.get("high")]
         for words, cell in told.get("cells", {}).items()
@@ -162,6 +175,12 @@ def main() -> None:
         target = Path(made)
         try:
             size = packed(runs, target, figures, HISTORY)
+            held = (f for f in box().rglob("*") if f.is_file())
+            new = {*MEMBERS, DEFAULT}
+            size += (
+                sum(f.stat().st_size for f in held if f.relative_to(box()).parts[0] not in new)
+                / 1e6
+            )
             if size > LARGEST_MB:
                 sys.exit(f"box: got {size:.1f} MB, expected {LARGEST_MB:g} or less")
             if told.data:

@@ -90,7 +90,8 @@ def reproduce(
         )
     known = known.by(preset) if preset else known
     prints = sorted(datasets.load(*source).fingerprint for source in named.values())
-    home = pipeline.output_folder(figures or pipeline.output_folder(out) / "figures")
+    out = pipeline.output_folder(out)
+    home = pipeline.output_folder(figures or out / "figures")
     wanted = run.chosen(known, table, row or ("all" if all_rows else "mandatory"))
     rows = [r for r in wanted if r.recipe is None or set(r.recipe.data) <= set(named)]
     if jobs > 1:

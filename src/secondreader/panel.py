@@ -141,7 +141,8 @@ class Panel:
         """Read one image; detections and heatmap are those of the image as it is.
 
         Of each kind of detection those of one member are taken, the first that looks for it and does not
-        refuse the image, also where it finds nothing: two members would mark one lesion twice.
+        refuse the image, also where it finds nothing: two members would mark one lesion twice. What a member
+        looks for its scales say; of one without, what it finds.
         """
         readings = [member.read(mammogram) for member in self.members]
         refused = tuple(dict.fromkeys(r.refused for r in readings if r.refused is not None))
@@ -406,7 +407,10 @@ def _of_others(
 ) -> dict[str, dict[str, float]]:
     """Return what `held_out` tells, of units whose members' scores the other patients can weigh."""
     women = np.array([f"{r.dataset}/{r.patient_id}" for r in records])
-    names = np.random.default_rng(config.seed).permutation(np.unique(women))
+    ill = set(women[[r.malignant is True for r in records]].tolist())
+    drawn = np.random.default_rng(config.seed).permutation(np.unique(women)).tolist()
+    # As many with cancer in each: else weights would know that the rest has fewer where a fold has more.
+    names = [*(w for w in drawn if w in ill), *(w for w in drawn if w not in ill)]
     found: dict[str, dict[str, float]] = {level: {} for level in _LEVELS}
     for fold in range(_FOLDS):
         own = np.isin(women, names[fold::_FOLDS])

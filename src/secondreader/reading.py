@@ -41,6 +41,7 @@ from secondreader.learning import box, likeness
 from secondreader.methods import METHODS, WITHOUT_WEIGHTS, method
 
 _LOG = logging.getLogger("secondreader")
+_NEARLY_ALL = 0.999  # of breasts or images, where nearly all women are said to have cancer
 __all__ = [
     "Model", "exam_reading", "load_model", "load_models", "method_of", "own_points", "prevalence_of",
     "read_together", "reads_exams", "view_reading",
@@ -83,6 +84,12 @@ def load_models(
             f"--prevalence: got {prevalence:g}, expected more than 0 and less than 1"
         )
     models = tuple(replace(load_model(name, at, device), prevalence=prevalence) for name in names)
+    for model in models:
+        if prevalence is not None and "exam" not in model.calibrations:
+            raise SecondReaderError(
+                f"--prevalence: got {prevalence:g}, but {model.name} gives no probabilities of exams, "
+                "expected a calibrated model"
+            )
     alike = {m.name for m in models if sum(m.name == other.name for other in models) > 1}
     models = tuple(
         replace(model, name=f"{model.name}:{_run_name(name)}")
@@ -263,16 +270,16 @@ def _probability(model: Model, level: str, score: float | None) -> float | None:
         return None
     own = model.calibrations[level]
     share = model.prevalence
-    if share is not None and "exam" in model.calibrations:
+    if share is not None:
         # Of the breasts and images of as many women more or fewer are malignant, in proportion.
-        share *= own.prevalence / model.calibrations["exam"].prevalence
+        share = min(share * own.prevalence / model.calibrations["exam"].prevalence, _NEARLY_ALL)
     return float(apply(own, np.array([score]), prevalence=share)[0])
 
 
 def prevalence_of(model: Model) -> float | None:
     """Return the share of exams with cancer that a model's probabilities hold for, ``None`` without any."""
     if "exam" not in model.calibrations:
-        return model.prevalence if model.calibrations else None
+        return None
     return model.prevalence or model.calibrations["exam"].prevalence
 
 

@@ -254,7 +254,7 @@ def _finish(
     progress: Callable[[str, int, int], None],
     on_note: Callable[[str], None],
 ) -> None:
-    for name in ("operating_points.json", "calibration.json", likeness.FILE):
+    for name in ("operating_points.json", "calibration.json", "metrics.json", likeness.FILE):
         (folder / name).unlink(missing_ok=True)  # of a call before: it would change what is read
 
     def readings(part: Part) -> tuple[Chosen, Readings]:

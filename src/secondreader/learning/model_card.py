@@ -13,6 +13,11 @@ from secondreader.learning.run_folder import write_whole
 
 __all__ = ["card_text", "write_card"]
 
+_OF_OTHERS = (
+    " Scores, and probabilities below, are by weights that four fifths of these patients made for the "
+    "fifth: the panel is weighed on them all."
+)
+
 
 def write_card(folder: Path) -> None:
     """Write ``model-card.md`` into a model folder from what lies there."""
@@ -59,7 +64,9 @@ def card_text(folder: Path) -> str:
     if figures:
         lines += [
             f"On {metrics.get('split', 'unknown data')}; 95 % intervals resample patients. All figures: "
-            "`metrics.json` beside this file. Of what (!) stands at there is too little to tell.",
+            "`metrics.json` beside this file. Of what (!) stands at there is too little to tell."
+            + _OF_OTHERS
+            * bool(config["config"].get("weights")),
             "",
             "| level | figure | rule | value |",
             "|---|---|---|---|",
@@ -118,18 +125,21 @@ def _rounded(told: Mapping[str, Any] | None) -> list[str]:
     """Tell what rounding did to scores, where it was looked at."""
     if told is None:
         return []
-    return [
-        f"- weights rounded to half precision after all figures were measured: scores of the panel on "
-        f"{told['images']} test images change by {told['most']:.2g} at most"
-    ]
+    change = (
+        f"scores of the panel on {told['images']} test images change by {told['most']:.2g} at most"
+        if told["images"]
+        else "what that changes was not looked at"
+    )
+    return [f"- weights rounded to half precision after all figures were measured: {change}"]
 
 
 def _rows(file: Path) -> list[str]:
     """Tell what a study measured with it: on other parts, other systems, films."""
     if not file.is_file():
         return []
-    lines = ["", "Measured by `secondreader reproduce default`:"]
-    for told in json.loads(file.read_text(encoding="utf-8")):
+    every = json.loads(file.read_text(encoding="utf-8"))
+    lines = ["", "Measured by `secondreader reproduce default`:"] if every else []
+    for told in every:
         cells = "; ".join(f"{words} {_interval(*of)}" for words, of in told["cells"].items())
         lines += ["", f"- {told['row']} ({told['of']}): {cells}"]
     return lines

@@ -7,7 +7,8 @@ memory: the first line is the header, every other line one exam.
 Positions are ``[row, col]`` in source pixels, 0-based, with pixel centres on whole numbers; a
 ``box`` is ``[row0, col0, row1, col1]`` from the centre of its first pixel to the centre of its
 last. ``null`` means unknown. A heatmap's file is a picture of the whole image, 255 = 1.0, however
-many pixels it has. A change of this form changes its number.
+many pixels it has. A change of this form changes its number, but for a field that is only written
+where it says something.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ class ImageScore(BaseModel):
     def _without_none(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         told: dict[str, Any] = handler(self)
         if not self.left_out:
-            del told["left_out"]
+            told.pop("left_out", None)
         return told
 
 
@@ -199,7 +200,7 @@ class ModelIdentity(BaseModel):
     def _without_none(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         told: dict[str, Any] = handler(self)
         if self.prevalence is None:
-            del told["prevalence"]
+            told.pop("prevalence", None)
         return told
 
 

@@ -20,7 +20,7 @@ from secondreader.domain import SecondReaderError
 from secondreader.evaluation.figures import Comparison, Figure, Metrics
 from secondreader.learning.configuration import preset_values, presets, resolve
 from secondreader.methods import METHODS, method
-from secondreader.studies.spent import device_of, hours, most_megabytes
+from secondreader.studies.spent import device_of, digest_of, hours, most_megabytes
 from secondreader.studies.study import Cell, Measure, Recipe, Row, Study
 
 __all__ = ["SCHEMA", "Data", "Evaluate", "Outcome", "Train", "chosen", "reproduce", "stored"]
@@ -203,6 +203,7 @@ def reproduce(
                     "identity": identity,
                     "settings": settings[row.key],
                     "command": command,
+                    "model": digest_of(models[row.key]),
                     "seed": int(recipe.settings.get("seed", seed)),
                     "device": device_of(models[row.key] if recipe.trains else ""),
                     "hours": round(spent, 4),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import time
@@ -67,6 +68,12 @@ def hours(
     over.set()
     noting.join()
     file.unlink(missing_ok=True)
+
+
+def digest_of(model: Path | str) -> str:
+    """Return the digest of a model's settings, which hold that of its weights; "" for a method without."""
+    file = Path(model) / "config.json"
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
 
 
 def device_of(model: Path | str) -> str:
