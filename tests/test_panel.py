@@ -23,6 +23,7 @@ from secondreader.domain import (
     SecondReaderError,
     View,
 )
+from secondreader.learning import stacking
 from secondreader.learning.hardware import Hardware
 from secondreader.reading import Model, exam_reading, load_model, load_models, view_reading
 
@@ -149,12 +150,6 @@ def test_a_panel_takes_only_values_that_all_members_take():
     }  # fmt: skip
 
 
-def test_the_area_is_scikit_learns_with_ties():
-    rng = np.random.default_rng(0)
-    scores, truth = rng.integers(0, 6, 200) / 5, rng.random(200) < 0.4
-    assert panel._area(scores, truth) == pytest.approx(roc_auc_score(truth, scores))
-
-
 def noisy(seed=0, n=400):
     """Scores of a good member, a second with noise of its own, one of noise, one that is wrong."""
     rng = np.random.default_rng(seed)
@@ -171,13 +166,13 @@ def noisy(seed=0, n=400):
 
 def test_the_best_members_are_those_whose_mean_is_best():
     scores, truth = noisy()
-    assert panel._best(scores, truth, 2) == [0, 1]
-    assert panel._best(scores, truth, 4) == [0, 1, 2, 3]
+    assert stacking.best(scores, truth, 2) == [0, 1]
+    assert stacking.best(scores, truth, 4) == [0, 1, 2, 3]
 
 
 def test_a_stack_beats_the_mean_and_gives_no_weight_to_who_is_wrong():
     scores, truth = noisy()
-    *weights, intercept = panel._stacked(scores, truth)
+    *weights, intercept = stacking.stacked(scores, truth)
     assert weights[3] == 0 and weights[0] > 0.3 and weights[1] > 0.3
     fresh, known = noisy(1)
     own = panel.Weighing(level="image", members=(0, 1, 2, 3), weights=weights, intercept=intercept)
@@ -190,7 +185,7 @@ def test_a_stack_beats_the_mean_and_gives_no_weight_to_who_is_wrong():
 
 def test_without_a_useful_member_a_stack_knows_how_often_it_is_true_and_nothing_else():
     scores, truth = noisy()
-    *weights, intercept = panel._stacked(scores[:, 3:], truth)
+    *weights, intercept = stacking.stacked(scores[:, 3:], truth)
     assert weights == [0.0]
     assert 1 / (1 + np.exp(-intercept)) == pytest.approx(truth.mean(), abs=0.01)
 
@@ -198,7 +193,7 @@ def test_without_a_useful_member_a_stack_knows_how_often_it_is_true_and_nothing_
 def test_an_even_mean_is_of_scores_in_their_own_spreads():
     scores, truth = noisy()
     squeezed = scores[:, :2] ** [1, 4]  # another scale, the same order
-    *weights, intercept = panel._even(squeezed, truth)
+    *weights, intercept = stacking.even(squeezed, truth)
     logits = np.log(squeezed / (1 - squeezed))
     wanted = ((logits - logits.mean(axis=0)) / logits.std(axis=0)).mean(axis=1)
     assert logits @ weights + intercept == pytest.approx(wanted, abs=1e-6)

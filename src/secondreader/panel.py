@@ -25,7 +25,6 @@ from typing import Literal
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from sklearn.linear_model import LogisticRegression
 
 from secondreader.detections import breast_score
 from secondreader.domain import (
@@ -47,6 +46,7 @@ from secondreader.learning.box import member_folder, model_folder
 from secondreader.learning.hardware import Hardware, first_process, placed, where_read
 from secondreader.learning.model_folder import load_model_folder, save_model
 from secondreader.learning.run_folder import write_whole
+from secondreader.learning.stacking import best, even, logits, stacked
 from secondreader.learning.watching import bar
 from secondreader.methods import method
 
@@ -196,7 +196,7 @@ def _combined(config: Config, level: str, parts: Sequence[float | None]) -> floa
         return float(scores.mean())
     for own in config.weights:
         if (own.level, own.members) == (level, known):
-            return float(1 / (1 + np.exp(-(_logits(scores) @ own.weights + own.intercept))))
+            return float(1 / (1 + np.exp(-(logits(scores) @ own.weights + own.intercept))))
     return None  # never seen in calibration
 
 
@@ -231,7 +231,7 @@ def train(
         _, table, truth = _table(val.records, scores, "image")
         whole = ~np.isnan(table).any(axis=1)
         _check(truth[whole], "validation")
-        kept = _best(table[whole], truth[whole], most)
+        kept = best(table[whole], truth[whole], most)
         config = config.model_copy(update={"members": tuple(config.members[i] for i in kept)})
         panel = Panel(config, [panel.members[i] for i in kept])
     if config.combine != "mean":
@@ -440,7 +440,7 @@ def _weighed(
         raise SecondReaderError(
             f"panel: got {len(every)} members to weigh, expected {_MOST_WEIGHED} or fewer"
         )
-    fit = _stacked if config.combine == "stack" else _even
+    fit = stacked if config.combine == "stack" else even
     sizes = every if config.absent == "leave out" else (len(every) - 1,)
     made = []
     for level in _LEVELS:
@@ -464,64 +464,3 @@ def _check(truth: np.ndarray, part: str) -> None:
         raise SecondReaderError(
             f"panel: got {part} images of one kind, expected some malignant and some that are not"
         )
-
-
-def _area(scores: np.ndarray, truth: np.ndarray) -> float:
-    """Return the area under the curve of scores, ties counting one half."""
-    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    middle = np.cumsum(counts) - (counts - 1) / 2
-    ranks = middle[inverse]
-    positive = int(truth.sum())
-    rest = len(truth) - positive
-    return float((ranks[truth].sum() - positive * (positive + 1) / 2) / (positive * rest))
-
-
-def _best(scores: np.ndarray, truth: np.ndarray, count: int) -> list[int]:
-    """Return the members, in order, whose mean has the largest area; all subsets of a few are tried."""
-    members = scores.shape[1]
-    if count >= members:
-        return list(range(members))
-    if members <= 12:
-        subsets = itertools.combinations(range(members), count)
-        best = max(subsets, key=lambda own: _area(scores[:, own].mean(axis=1), truth))
-        return list(best)
-    chosen: list[int] = []
-    while len(chosen) < count:
-        rest = [i for i in range(members) if i not in chosen]
-        chosen.append(max(rest, key=lambda i: _area(scores[:, [*chosen, i]].mean(axis=1), truth)))
-    return sorted(chosen)
-
-
-def _logits(scores: np.ndarray) -> np.ndarray:
-    """Return scores on the scale that a logistic regression adds on; those above 1 by their logarithm."""
-    inside = np.clip(scores, 1e-6, None)
-    found: np.ndarray = np.where(
-        scores <= 1,
-        np.log(inside) - np.log1p(-np.clip(inside, None, 1 - 1e-6)),
-        np.log(inside) + 13.8,
-    )
-    return found
-
-
-def _even(scores: np.ndarray, truth: np.ndarray) -> tuple[float, ...]:
-    """Return weights that make the mean of logits, each about its mean and in units of its spread."""
-    del truth
-    logits = _logits(scores)
-    weights = 1 / np.maximum(logits.std(axis=0), 1e-3) / scores.shape[1]
-    return (*(float(w) for w in weights), -float(logits.mean(axis=0) @ weights))
-
-
-def _stacked(scores: np.ndarray, truth: np.ndarray) -> tuple[float, ...]:
-    """Fit weights; a member whose weight would be negative is left out, with weight 0."""
-    used = list(range(scores.shape[1]))
-    while used:
-        fitted = LogisticRegression(C=1.0).fit(_logits(scores[:, used]), truth)
-        own = fitted.coef_[0]
-        if (own >= 0).all():
-            weights = np.zeros(scores.shape[1])
-            weights[used] = own
-            return (*(float(w) for w in weights), float(fitted.intercept_[0]))
-        used.pop(int(own.argmin()))
-    # Nobody's scores rise with the truth: all that is known is how often it is true.
-    share = (truth.sum() + 1) / (len(truth) + 2)
-    return (*(0.0 for _ in range(scores.shape[1])), float(np.log(share / (1 - share))))
