@@ -20,9 +20,10 @@ from secondreader.domain import (
 )
 from secondreader.formats import ReadOptions
 from secondreader.phantom import Contents
-from secondreader.phantom.anatomy import BEHIND_MM
+from secondreader.phantom.anatomy import BEHIND_MM, Fold, woman
 from secondreader.phantom.exam import exam_image, exam_truth
 from secondreader.phantom.stroma import _from_wall
+from secondreader.phantom.tissue import GRID_MM, Field, _heaped, tissue
 from secondreader.phantom.truth import lesion_json
 
 
@@ -231,8 +232,8 @@ def test_a_later_anatomy_is_the_same_woman_with_the_same_lesions_in_other_tissue
         for version in (1, 2, 3)
     ]
     assert all((a != b).mean() > 0.1 for a, b in itertools.pairwise(images))
-    with pytest.raises(SecondReaderError, match="anatomy: got 5, expected 1 to 4"):
-        exam_truth(5, 3, anatomy=5)
+    with pytest.raises(SecondReaderError, match="anatomy: got 6, expected 1 to 5"):
+        exam_truth(5, 3, anatomy=6)
 
 
 def test_the_fourth_anatomy_has_the_tissue_of_the_third_and_smaller_masses_in_the_same_places():
@@ -259,6 +260,51 @@ def test_the_fourth_anatomy_has_the_tissue_of_the_third_and_smaller_masses_in_th
         for version in (3, 4)
     )
     assert np.array_equal(three, four)
+
+
+def test_the_fifth_anatomy_has_plainer_muscles_and_tissue_in_more_places():
+    def bodies(anatomy):
+        return [woman(np.random.default_rng((8, number, 0)), anatomy) for number in range(40)]
+
+    four, five = bodies(4), bodies(5)
+    spread = [
+        np.std([b.centre_mm[axis] / b.depth_mm for w in own for b in w.breasts])
+        for own in (four, five)
+        for axis in (0, 2)
+    ]
+    assert spread[2] > 2 * spread[0] and spread[3] > 1.5 * spread[1]
+    for a, b in zip(four, five, strict=True):
+        moved = [
+            (f.centre_mm[0] - g.centre_mm[0]) / g.depth_mm
+            for g, f in zip(a.breasts, b.breasts, strict=True)
+        ]
+        assert moved[0] == pytest.approx(moved[1])  # both breasts alike
+    folded = sum(bool(b.folds) for w in five for b in w.breasts)
+    assert 0.25 < folded / 80 < 0.55 and not any(b.folds for w in four for b in w.breasts)
+
+    def muscles(own):
+        made = []
+        for w in own[:12]:
+            seen = tissue(w.breasts[0], View.MLO)
+            row, col = (int(10 / GRID_MM), int(3 / GRID_MM))  # at the upper chest side
+            whole = np.where(seen.thickness > 10, seen.muscle / (seen.thickness - 6), 0)
+            made.append(whole[row, col])
+        return np.mean(made)
+
+    assert muscles(five) > muscles(four) + 0.05
+
+
+def test_a_fold_heaps_skin_on_one_side_of_its_line_and_fades_to_its_end():
+    fold = Fold(down_mm=20.0, across_mm=40.0, slope=0.0, bow_mm=0.0, thick_mm=3.0, wide_mm=5.0)
+    seen = Field(-50.0, 50.0, 60.0, BEHIND_MM)
+    down = np.arange(-50, 50, 0.2)
+    x = np.array([-BEHIND_MM, -BEHIND_MM + 30.0, -BEHIND_MM + 41.0])
+    at = _heaped(fold, seen, down, x)
+    line = int(np.argmin(np.abs(down + 30.0)))
+    assert at[line + 20 :].max() < 1e-3  # 4 mm below
+    assert at[line - 10, 0] == pytest.approx(3.0 * np.exp(-2.0 / 5.0), rel=0.02)
+    assert at[line - 10, 1] == pytest.approx(at[line - 10, 0] / 2, rel=1e-3)  # a quarter is left
+    assert at[:, 2].max() == 0
 
 
 def test_walls_lie_as_far_apart_as_compartments_are_large():

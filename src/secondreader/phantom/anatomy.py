@@ -24,11 +24,11 @@ import numpy as np
 from secondreader.domain import Laterality
 from secondreader.phantom.lesions import Abnormality
 
-__all__ = ["ANATOMIES", "BEHIND_MM", "Breast", "Curve", "Node", "Woman", "woman"]
+__all__ = ["ANATOMIES", "BEHIND_MM", "Breast", "Curve", "Fold", "Node", "Woman", "woman"]
 
 BEHIND_MM = 18.0
 """How far behind x = 0 an MLO view reaches."""
-ANATOMIES = 4
+ANATOMIES = 5
 """Versions of the body, each with what the one before lacked beside real films; a set says which."""
 _DENSITY = {  # share of women, glandular fraction by volume, strength of fibres
     "A": (0.10, (0.02, 0.06), 0.8),
@@ -52,6 +52,23 @@ class Node:
 
     place_mm: tuple[float, float, float]
     radius_mm: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """A fold of skin in the axilla, which the paddle catches in MLO: a line with tissue heaped on one side.
+
+    It begins at the chest side ``down_mm`` below the field's upper edge and runs ``across_mm`` towards the
+    skin line, ``slope`` mm downwards in each, bowed by ``bow_mm``. ``thick_mm`` of skin are added at its
+    edge, less and less over ``wide_mm`` above it.
+    """
+
+    down_mm: float
+    across_mm: float
+    slope: float
+    bow_mm: float
+    thick_mm: float
+    wide_mm: float
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -88,6 +105,11 @@ class Breast:
         How far strands wind on their way to the nipple; 0: they are straight.
     uneven
         How much more fine stroma there is in some places than in others; 0: as much everywhere.
+    firm
+        Of the pectoral muscle in MLO: its share of the thickness, over how many mm from its edge it grows to
+        that, and how strong its strands are; ``None``: as the first anatomy draws them.
+    folds
+        Of skin, in MLO.
     """
 
     laterality: Laterality
@@ -110,6 +132,8 @@ class Breast:
     dark: float = 1.0
     winding: float = 1.0
     uneven: float = 0.25
+    firm: tuple[float, float, float] | None = None
+    folds: tuple[Fold, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -140,7 +164,10 @@ def woman(rng: np.random.Generator, anatomy: int = 1) -> Woman:
     }
     right = _breast(rng, Laterality.R, shared)
     left = _breast(rng, Laterality.L, shared)
-    return Woman(age, density, (_mended(right, anatomy), _mended(left, anatomy)))
+    breasts = (_mended(right, anatomy), _mended(left, anatomy))
+    if anatomy >= 5:
+        breasts = _spread(breasts)
+    return Woman(age, density, breasts)
 
 
 def _mended(breast: Breast, anatomy: int) -> Breast:
@@ -148,6 +175,7 @@ def _mended(breast: Breast, anatomy: int) -> Breast:
 
     2: tissue skewed to the bright, by a web of crisp septa in place of most fibres, fewer dark lines and
     smoother lobes, fine stroma that is less even, and strands that wind less. 3: pectoral muscles as narrow and steep as women's.
+    5: pectoral muscles as bright and plain as on film, and folds of skin in the axilla.
     """
     rng = np.random.default_rng((breast.seed, 13))  # its own stream: what else is drawn stays
     septa = float(rng.uniform(0.6, 1.3))
@@ -168,7 +196,45 @@ def _mended(breast: Breast, anatomy: int) -> Breast:
         )
     if anatomy >= 3:
         breast = replace(breast, muscle=muscle)
+    if anatomy >= 5:
+        firm = (
+            float(rng.uniform(0.65, 1.0)),
+            float(rng.uniform(3.0, 9.0)),
+            float(rng.uniform(0.0, 0.06)),
+        )
+        breast = replace(breast, firm=firm, folds=_folds(rng))
     return breast
+
+
+def _folds(rng: np.random.Generator) -> tuple[Fold, ...]:
+    """Draw a fold or two of skin in the axilla of some breasts."""
+    made = []
+    if rng.random() < 0.4:
+        for _ in range(int(rng.integers(1, 3))):
+            fold = Fold(
+                down_mm=float(rng.uniform(2, 45)),
+                across_mm=float(rng.uniform(20, 90)),
+                slope=float(rng.normal(-0.1, 0.3)),
+                bow_mm=float(rng.normal(0, 4)),
+                thick_mm=float(rng.uniform(0.8, 4)),
+                wide_mm=float(rng.lognormal(math.log(3), 0.6)),
+            )
+            made.append(fold)
+    return tuple(made)
+
+
+def _spread(breasts: tuple[Breast, Breast]) -> tuple[Breast, Breast]:
+    """Return both breasts with parenchyma where women have it: further back or in front, higher or lower."""
+    rng = np.random.default_rng((breasts[0].seed, 17))
+    forward = float(np.clip(rng.normal(-0.13, 0.16), -0.4, 0.2))
+    up = float(np.clip(rng.normal(-0.07, 0.18), -0.45, 0.35))
+
+    def moved(breast: Breast) -> Breast:
+        x, y, z = breast.centre_mm
+        depth = breast.depth_mm
+        return replace(breast, centre_mm=(x + forward * depth, y, z + up * depth))
+
+    return moved(breasts[0]), moved(breasts[1])
 
 
 def _breast(rng: np.random.Generator, side: Laterality, shared: dict[str, float]) -> Breast:

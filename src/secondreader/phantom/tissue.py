@@ -14,7 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 from secondreader.domain import View
-from secondreader.phantom.anatomy import BEHIND_MM, Breast, Curve, Node
+from secondreader.phantom.anatomy import BEHIND_MM, Breast, Curve, Fold, Node
 from secondreader.phantom.projection import project
 from secondreader.phantom.stroma import (
     GRID_MM,
@@ -117,6 +117,10 @@ def tissue(breast: Breast, view: View) -> Tissue:
     muscle = np.zeros_like(thickness)
     if view is View.MLO:
         muscle = _muscle(rng, breast, seen, down, x, thickness)
+        for fold in breast.folds:
+            heaped = _heaped(fold, seen, down, x) * (depth > 0)
+            thickness = thickness + heaped
+            skin = skin + heaped
     # Under the muscle lies nothing of the breast itself.
     room = np.clip(thickness - skin - muscle, 0, None)
     place = _place(breast, view, down, x)
@@ -262,7 +266,10 @@ def _muscle(
     into += 1.2 * enlarged_to(
         smooth_field(rng, part(thickness.shape, 8), 1.6, (12, 12)), thickness.shape
     )
-    ramp = 1 - np.exp(-np.clip(into, 0, None) / float(rng.uniform(7, 16)))
+    grows = float(rng.uniform(7, 16))
+    if breast.firm is not None:
+        grows = breast.firm[1]
+    ramp = 1 - np.exp(-np.clip(into, 0, None) / grows)
     edge_soft = 1 / (1 + np.exp(-np.clip(into / 0.7, -30, 30)))
     along = (x[None, :] + BEHIND_MM) * np.float32(1 / wide) + below[:, None]
     strands = np.interp(
@@ -270,5 +277,25 @@ def _muscle(
         np.arange(-10, 300),
         ndimage.gaussian_filter1d(rng.normal(0, 1, 310), 1.0),
     ).reshape(along.shape)
-    share = float(rng.uniform(0.45, 0.85)) * ramp * edge_soft * (1 + 0.08 * strands)
+    most, strength = float(rng.uniform(0.45, 0.85)), 0.08
+    if breast.firm is not None:
+        most, _, strength = breast.firm
+    share = most * ramp * edge_soft * (1 + strength * strands)
     return np.asarray(np.clip(share, 0, 1) * np.clip(thickness - 6, 0, None), np.float32)
+
+
+def _heaped(fold: Fold, seen: Field, down: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Return mm of skin that a fold adds: sharp below its line, less and less above it, none at its ends."""
+    along = np.clip((x + BEHIND_MM) / fold.across_mm, 0, 1)
+    line = (
+        seen.top_mm
+        + fold.down_mm
+        + fold.slope * fold.across_mm * along
+        + fold.bow_mm * np.sin(np.pi * along)
+    )
+    above = line[None, :] - down[:, None]
+    side = np.exp(-np.clip(above, 0, None) / fold.wide_mm) / (
+        1 + np.exp(-np.clip(above / 0.3, -30, 30))
+    )
+    ends = np.sqrt(np.clip(1 - along, 0, 1))[None, :]
+    return np.asarray(fold.thick_mm * side * ends, np.float32)

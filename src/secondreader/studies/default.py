@@ -268,7 +268,7 @@ STUDY = Study(
     "Readers in the box of this program",
     {
         "mini_mias": "films of the mini-MIAS database, 200 µm, truth as circles",
-        "phantom": "phantom=default-4 makes what comes in the box; or exams that `secondreader "
+        "phantom": "phantom=default-5 makes what comes in the box; or exams that `secondreader "
         "phantom` wrote",
     },
     (),
