@@ -46,8 +46,8 @@ _TRAINED: Mapping[str, tuple[str, Recipe, Cost]] = {
     ),
     "masses": (
         "masses, distortions, asymmetries as regions",
-        Recipe("second_look", "cpu", {**_GREY, "kinds": _REGIONS}),
-        Cost(0, "in steps that save", 20),
+        Recipe("second_look", "cpu", {**_GREY, "kinds": _REGIONS, "regions.steps": "3000"}),
+        Cost(0, "in steps that save", 60),
     ),
     "masses-tissue": (
         "the same by a tissue classifier and its heatmap",
