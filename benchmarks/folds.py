@@ -15,8 +15,8 @@ Goes on where it was stopped.
 Scores of a fold's model need not be another's: the area is given twice, of all folds' scores as they
 are, and as the mean of the folds' own areas, of those that have cancers, women drawn again within each
 fold. Recalls are of scores as they are. --kinds says what lesions the models look for: others count
-neither as cancers nor as lesions (`subgroups.of_kinds`). Areas by patch are left out: no reading tells
-them. A validation part of a few cancers chooses nothing: let `validate_every` be `steps`.
+neither as cancers nor as lesions (`subgroups.of_kinds`); abnormal is an image by any kind all the same. Areas by patch are left out: no
+reading tells them. A validation part of a few cancers chooses nothing: let `validate_every` be `steps`.
 """
 
 from __future__ import annotations

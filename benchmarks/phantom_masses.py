@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -84,20 +84,27 @@ def of_phantoms(women: int, anatomy: int) -> Iterator[Seen]:
                     yield number, found
 
 
-def medians(seen: list[Seen]) -> list[str]:
-    """Return each figure's median over masses, with its interval over women."""
+def with_intervals(
+    seen: list[Seen], statistic: Callable[[np.ndarray], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return a statistic of all images' figures (images, figures), and its interval over women."""
     rng = np.random.default_rng(0)
     whose = sorted({str(w) for w, _ in seen})
     own = {w: np.array([v for x, v in seen if str(x) == w]) for w in whose}
     drawn = np.array(
         [
-            np.median(np.concatenate([own[whose[i]] for i in rng.integers(len(whose), size=len(whose))]), 0)
+            statistic(np.concatenate([own[whose[i]] for i in rng.integers(len(whose), size=len(whose))]))
             for _ in range(RESAMPLES)
         ]
     )  # fmt: skip
     low, high = np.quantile(drawn, (0.025, 0.975), axis=0)
-    middle = np.median([v for _, v in seen], 0)
-    return [in_brackets(*ends) for ends in zip(middle, low, high, strict=True)]
+    return statistic(np.array([v for _, v in seen])), low, high
+
+
+def medians(seen: list[Seen]) -> list[str]:
+    """Return each figure's median over masses, with its interval over women."""
+    told = with_intervals(seen, lambda values: np.median(values, 0))
+    return [in_brackets(*ends) for ends in zip(*told, strict=True)]
 
 
 def main() -> None:

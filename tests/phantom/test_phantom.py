@@ -20,8 +20,9 @@ from secondreader.domain import (
 )
 from secondreader.formats import ReadOptions
 from secondreader.phantom import Contents
-from secondreader.phantom.anatomy import BEHIND_MM, Fold, woman
+from secondreader.phantom.anatomy import Fold, woman
 from secondreader.phantom.exam import exam_image, exam_truth
+from secondreader.phantom.projection import BEHIND_MM
 from secondreader.phantom.stroma import _from_wall
 from secondreader.phantom.tissue import GRID_MM, Field, _heaped, tissue
 from secondreader.phantom.truth import lesion_json

@@ -15,9 +15,9 @@ from enum import StrEnum
 import numpy as np
 
 from secondreader.domain import Kind, Pathology, View
-from secondreader.phantom.anatomy import BEHIND_MM, Breast, Woman
+from secondreader.phantom.anatomy import Breast, Woman
 from secondreader.phantom.lesions import Abnormality, draw, draw_benign_calcification
-from secondreader.phantom.projection import project
+from secondreader.phantom.projection import BEHIND_MM, project
 from secondreader.phantom.tissue import expected_share, from_skin_mm
 
 __all__ = ["Contents", "populate", "textured", "visible"]

@@ -13,7 +13,10 @@ import numpy as np
 
 from secondreader.domain import View
 
-__all__ = ["axes", "project"]
+__all__ = ["BEHIND_MM", "axes", "project"]
+
+BEHIND_MM = 18.0
+"""How far behind x = 0 an MLO view reaches."""
 
 _HALF = 1 / math.sqrt(2)
 _AXES = {  # rows of a rotation: down, across, along the beam

@@ -14,8 +14,8 @@ import numpy as np
 from scipy import ndimage
 
 from secondreader.domain import View
-from secondreader.phantom.anatomy import BEHIND_MM, Breast, Curve, Fold, Node
-from secondreader.phantom.projection import project
+from secondreader.phantom.anatomy import Breast, Fold
+from secondreader.phantom.projection import BEHIND_MM, project
 from secondreader.phantom.stroma import (
     GRID_MM,
     enlarged,
@@ -26,6 +26,7 @@ from secondreader.phantom.stroma import (
     septa,
 )
 from secondreader.phantom.texture import smooth_field
+from secondreader.phantom.tubes import Curve, Node
 
 __all__ = [
     "SKIN_MM",
@@ -285,7 +286,7 @@ def _muscle(
 
 
 def _heaped(fold: Fold, seen: Field, down: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Return mm of skin that a fold adds: sharp below its line, less and less above it, none at its ends."""
+    """Return mm of skin that a fold adds: sharp below its line, less and less above it, fading to its end."""
     along = np.clip((x + BEHIND_MM) / fold.across_mm, 0, 1)
     line = (
         seen.top_mm
