@@ -219,6 +219,7 @@ class _Measured:
                 rates=recipe.rates,
                 positions=recipe.positions,
                 choices=recipe.choices,
+                known=self._known(models[0], recipe),
                 on_read=lambda done, total: show(f"reading {folder.name}", done, total),
             )
 
@@ -228,6 +229,15 @@ class _Measured:
     def _name(self, model: Path | str, recipe: Recipe) -> str:
         own = model.parent.name if isinstance(model, Path) else model
         return "-".join([own, *recipe.data])
+
+    def _known(self, model: Path | str, recipe: Recipe) -> list[tuple[str, Path]]:
+        """Return the models of the rows beside a row's, and where they were measured on the same data."""
+        if not isinstance(model, Path):
+            return []
+        data = "-".join(["", *recipe.data])
+        folders = sorted((self.out / "evaluations").glob(f"*{data}"))
+        runs = model.parent.parent
+        return [(str(runs / f.name.removesuffix(data) / "model"), f) for f in folders]
 
     def _folder(self, model: Path | str, recipe: Recipe) -> Path:
         return self.out / "evaluations" / self._name(model, recipe)

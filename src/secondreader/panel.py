@@ -51,7 +51,8 @@ from secondreader.learning.watching import bar
 from secondreader.methods import method
 
 __all__ = [
-    "LEARNS_FROM", "NAME", "Config", "Panel", "Scale", "Weighing", "held_out", "load", "train",
+    "LEARNS_FROM", "NAME", "Config", "Panel", "Scale", "Weighing", "held_out", "load", "members_of",
+    "train",
 ]  # fmt: skip
 
 NAME = "panel"
@@ -131,8 +132,11 @@ class Panel:
 
     name = NAME
 
-    def __init__(self, config: Config, members: Sequence[Reader]) -> None:
+    def __init__(
+        self, config: Config, members: Sequence[Reader], folders: Sequence[Path | None] = ()
+    ) -> None:
         self.config, self.members = config, tuple(members)
+        self.folders = tuple(folders) or (None,) * len(self.members)  # they were loaded from
         self.intents: frozenset[Intent | None] = frozenset.intersection(
             *(member.intents for member in members)
         )
@@ -169,6 +173,10 @@ class Panel:
             () if self.config.combine == "mean" else parts, refused,
         )  # fmt: skip
 
+    def with_members(self, members: Sequence[Reader]) -> Panel:
+        """Return the same panel of these readers of the same models."""
+        return Panel(self.config, members, self.folders)
+
     def scores(
         self, mammogram: Mammogram, plain: Sequence[ImageReading] | None = None
     ) -> tuple[float | None, ...]:
@@ -201,7 +209,13 @@ def _combined(config: Config, level: str, parts: Sequence[float | None]) -> floa
 
 
 def train(
-    config: Config, train: ImageSet, val: ImageSet, run_dir: Path, *, hardware: Hardware
+    config: Config,
+    train: ImageSet,
+    val: ImageSet,
+    run_dir: Path,
+    *,
+    hardware: Hardware,
+    members: Sequence[Reader] = (),
 ) -> None:
     """Choose members on validation images, weigh them on the calibration part, and write RUN/model.
 
@@ -217,13 +231,15 @@ def train(
         The run folder.
     hardware
         Progress bars.
+    members
+        The members' readers, where they are at hand (`members_of`).
 
     Raises
     ------
     SecondReaderError
         If a member is no model, or the images cannot decide.
     """
-    panel = Panel(config, [_member(name) for name in config.members])
+    panel = Panel(config, members or members_of(config))
     placed(panel, where_read(hardware.device))
     most = config.most or len(config.members)
     if most < len(config.members):
@@ -292,7 +308,18 @@ def load(model_dir: Path | None) -> Panel:
         _member(name if folder is None else str(folder))
         for name, folder in zip(config.members, folders, strict=True)
     ]
-    return Panel(config, readers)
+    return Panel(config, readers, folders)
+
+
+def members_of(config: Config) -> tuple[Reader, ...]:
+    """Return the readers that are to be on a panel.
+
+    Raises
+    ------
+    SecondReaderError
+        If one is no model.
+    """
+    return tuple(_member(name) for name in config.members)
 
 
 def _member(name: str) -> Reader:

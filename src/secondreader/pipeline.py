@@ -204,6 +204,7 @@ def evaluate(
     groups: bool = True,
     rates: Sequence[float] = (),
     positions: bool = False,
+    known: Sequence[tuple[str, PathLike]] = (),
     on_read: Callable[[int, int], None] = lambda done, total: None,
 ) -> Metrics:
     """Measure readers on data sets, each figure with its 95 % interval.
@@ -232,6 +233,9 @@ def evaluate(
         Further specificities to give sensitivities at, and the other way round.
     positions
         Whether readers that score every position are measured by that too.
+    known
+        Model folders, and the ``out`` each was measured into: a panel of these models does not ask them
+        again what they said of the same files.
     on_read
         Called with images read, and all.
 
@@ -252,7 +256,10 @@ def evaluate(
     if positions:
         count = counting.count_positions(chosen.images, loaded, folder, on_read)
     if loaded:
-        file = scoring.read_records(chosen, loaded, folder, progress=on_read, on_exam=count)
+        file = scoring.read_records(
+            chosen, loaded, folder, progress=on_read, on_exam=count,
+            known=[(name, Path(before)) for name, before in known],
+        )  # fmt: skip
         files.insert(0, file)
     metrics, readers = scoring.measure_readings(
         chosen,

@@ -42,8 +42,9 @@ from secondreader.methods import METHODS, WITHOUT_WEIGHTS, method
 
 _LOG = logging.getLogger("secondreader")
 _NEARLY_ALL = 0.999  # of breasts or images, where nearly all women are said to have cancer
+_FITTED = ("operating_points.json", "calibration.json")
 __all__ = [
-    "Model", "exam_reading", "load_model", "load_models", "method_of", "own_points", "prevalence_of",
+    "Model", "exam_reading", "identities", "load_model", "load_models", "method_of", "own_points", "prevalence_of",
     "read_together", "reads_exams", "view_reading",
 ]  # fmt: skip
 
@@ -363,18 +364,26 @@ def _run_name(name: str) -> str:
     return path.parent.name if path.name == "model" else path.name
 
 
-def _digest(folder: Path) -> str:
+def identities(folder: Path) -> tuple[tuple[str, str, str | None], ...]:
+    """Return name, digest and operating point of a model: as it is, and before anything was fitted to it."""
+    name = method_of(folder)
+    at = read_points(folder / "operating_points.json")[1]
+    return (name, _digest(folder), at), (name, _digest(folder, fitted=False), None)
+
+
+def _digest(folder: Path, *, fitted: bool = True) -> str:
     """Return one digest of every file of a model that changes what it says."""
     digest = hashlib.sha256()
-    names = ["config.json", "weights.safetensors", "operating_points.json", "calibration.json"]
+    names = ["config.json", "weights.safetensors", *_FITTED]
     members = (  # a panel's; where and in how much memory one was trained changes nothing
         f for f in folder.glob("members/**/*") if f.is_file() and f.name != "environment.json"
     )
-    if (folder / likeness.FILE).is_file():  # younger than readings that are kept
+    if fitted and (folder / likeness.FILE).is_file():  # younger than readings that are kept
         names.append(likeness.FILE)
     for name in names + sorted(f.relative_to(folder).as_posix() for f in members):
         file = folder / name
-        digest.update(name.encode() + (file.read_bytes() if file.is_file() else b""))
+        there = file.is_file() and (fitted or name not in _FITTED)
+        digest.update(name.encode() + (file.read_bytes() if there else b""))
     for name in _read_json(folder / "config.json").get("config", {}).get("members", ()):
         outside = box.member_folder(folder, name)  # a panel's, in the box
         if outside is not None and not outside.is_relative_to(folder):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from secondreader import __version__, formats, report
 from secondreader.archive import exam_readings
-from secondreader.catalogue import ExamFiles, digest
+from secondreader.catalogue import ExamFiles
 from secondreader.datasets.image_set import FileImages
 from secondreader.datasets.parts import divide_sets
 from secondreader.datasets.records import Records
@@ -40,12 +40,14 @@ from secondreader.formats import FileRef
 from secondreader.journal import Entry, Journal
 from secondreader.learning import likeness
 from secondreader.reading import Model
+from secondreader.remembering import JOURNAL, Known, exam_fingerprint, remembering_panel
 from secondreader.sources import images_of
 from secondreader.worst_images import figures_page
 
 __all__ = [
     "Chosen",
     "choose",
+    "exams_of",
     "measure_readings",
     "measured",
     "own_figures",
@@ -97,6 +99,7 @@ def read_records(
     *,
     progress: Callable[[int, int], None] = lambda done, total: None,
     on_exam: Callable[[Sequence[ImageRecord]], None] | None = None,
+    known: Known = (),
 ) -> Path:
     """Read every image with every model into OUT/readings.jsonl; what was read before is kept.
 
@@ -112,6 +115,8 @@ def read_records(
         Called with images read, and all.
     on_exam
         Called with the images of each exam as soon as they are read.
+    known
+        Where to find what members of a panel said before (`remembering`).
 
     Raises
     ------
@@ -127,14 +132,15 @@ def read_records(
         inputs=chosen.datasets,
         models=tuple(report.ModelIdentity(name=m.name, sha256=m.sha256) for m in loaded),
     )
-    exams = list(_exams(chosen))
+    exams = list(exams_of(chosen))
     with ExitStack() as stack:
-        journal = Journal(out / "journal.sqlite")
+        journal = Journal(out / JOURNAL)
         stack.callback(journal.close)
         done = 0
+        who = [(model.name, model.sha256, model.at) for model in loaded]
         missing = []
         for exam in exams:
-            if journal.exam(exam.key, _fingerprint(exam, loaded)) is None:
+            if journal.exam(exam.key, exam_fingerprint(exam, who)) is None:
                 missing.append(exam)
             else:
                 done += len(exam.files)
@@ -145,11 +151,12 @@ def read_records(
 
         # Who chose the images wants a figure of all of them, those unlike a model's training too.
         accept = frozenset({likeness.CODE})
-        for exam, reading, skipped, _ in exam_readings(missing, loaded, open_image, accept):
+        readers = [remembering_panel(model, missing, known) for model in loaded]
+        for exam, reading, skipped, _ in exam_readings(missing, readers, open_image, accept):
             plain = replace(reading, images=tuple(replace(v, heatmaps=()) for v in reading.images))
             form = report.exam_form(plain, {})
             entry = Entry(form.model_dump(mode="json"), [asdict(s) for s in skipped])
-            journal.note_exam(exam.key, _fingerprint(exam, loaded), entry)
+            journal.note_exam(exam.key, exam_fingerprint(exam, who), entry)
             if on_exam is not None:
                 on_exam([records[ref.input, ref.path] for ref in exam.files])
             done += len(exam.files)
@@ -157,7 +164,7 @@ def read_records(
 
         def lines() -> Iterator[report.Exam]:
             for exam in exams:
-                entry = journal.exam(exam.key, _fingerprint(exam, loaded))
+                entry = journal.exam(exam.key, exam_fingerprint(exam, who))
                 if entry is not None:
                     yield report.parse_exam(json.dumps(entry.exam))
 
@@ -373,7 +380,8 @@ def _hit_rules(readers: Sequence[Readings]) -> tuple[str, ...]:
     return tuple(rules)
 
 
-def _exams(chosen: Chosen) -> Iterator[ExamFiles]:
+def exams_of(chosen: Chosen) -> Iterator[ExamFiles]:
+    """Yield the exams of chosen images, and where their files lie."""
     grouped: dict[tuple[str, str], list[ImageRecord]] = {}
     for record in chosen.records:
         grouped.setdefault((record.dataset, record.exam_id), []).append(record)
@@ -386,11 +394,6 @@ def _exams(chosen: Chosen) -> Iterator[ExamFiles]:
 
 def _place(chosen: Chosen, record: ImageRecord) -> tuple[int, str]:
     return chosen.datasets.index(record.dataset), record.path
-
-
-def _fingerprint(exam: ExamFiles, models: Sequence[Model]) -> str:
-    files = [(f.input, f.path, f.size, f.mtime_ns) for f in exam.files]
-    return digest(b"", __version__, [(m.name, m.sha256, m.at) for m in models], files)
 
 
 def _readings(file: Path) -> tuple[report.ReadingHeader, list[ExamReading]]:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel
 
+from secondreader import panel
 from secondreader.datasets.image_set import FileImages
 from secondreader.datasets.parts import divide_sets
 from secondreader.datasets.records import Records
@@ -51,7 +52,8 @@ from secondreader.learning.model_folder import environment
 from secondreader.learning.run_folder import claimed, write_whole
 from secondreader.methods import method
 from secondreader.reading import load_models
-from secondreader.scoring import Chosen, measured, read_records, scored
+from secondreader.remembering import of_trainings, remembering
+from secondreader.scoring import Chosen, exams_of, measured, read_records, scored
 from secondreader.sources import images_of
 
 __all__ = [
@@ -195,6 +197,7 @@ def run(
             own[Part.VALIDATION],
             run_dir,
             hardware=training.hardware,
+            **_members(training, own),
         )
         if first_process():
             _describe(training, folder)
@@ -202,6 +205,23 @@ def run(
                 _finish(training, own, run_dir, folder, progress, on_note)
             write_card(folder)
     return folder
+
+
+def _members(training: Training, own: Mapping[Part, FileImages]) -> dict[str, Any]:
+    """Return a panel's members, who are not asked again what they said in their own trainings."""
+    config = training.config
+    if not isinstance(config, panel.Config) or config.flips:
+        return {}
+    parts = [_chosen(training, own, part) for part in (Part.VALIDATION, Part.CALIBRATION)]
+    exams = [exam for chosen in parts for exam in exams_of(chosen)]
+    folders = [model_folder(name) for name in config.members]
+    members, known = panel.members_of(config), of_trainings(config.members)
+    return {"members": remembering(members, folders, exams, known)}
+
+
+def _chosen(training: Training, own: Mapping[Part, FileImages], part: Part) -> Chosen:
+    names = tuple(source.dataset for source in training.sources)
+    return Chosen(own[part], names, f"{training.split}, {part} part")
 
 
 def _begins_from(config: BaseModel) -> dict[str, dict[str, str]]:
@@ -258,13 +278,13 @@ def _finish(
         (folder / name).unlink(missing_ok=True)  # of a call before: it would change what is read
 
     def readings(part: Part) -> tuple[Chosen, Readings]:
-        names = tuple(source.dataset for source in training.sources)
-        chosen = Chosen(own[part], names, f"{training.split}, {part} part")
+        chosen = _chosen(training, own, part)
         file = read_records(
             chosen,
             load_models([str(folder)], None, training.hardware.device),
             run_dir / str(part),
             progress=lambda done, total: progress(f"reading the {part} part", done, total),
+            known=of_trainings(getattr(training.config, "members", ())),
         )
         return chosen, scored(chosen, file)[0]
 
