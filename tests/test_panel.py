@@ -23,7 +23,7 @@ from secondreader.domain import (
     SecondReaderError,
     View,
 )
-from secondreader.learning import stacking
+from secondreader.learning import stacking, weighing
 from secondreader.learning.hardware import Hardware
 from secondreader.reading import Model, exam_reading, load_model, load_models, view_reading
 
@@ -175,7 +175,9 @@ def test_a_stack_beats_the_mean_and_gives_no_weight_to_who_is_wrong():
     *weights, intercept = stacking.stacked(scores, truth)
     assert weights[3] == 0 and weights[0] > 0.3 and weights[1] > 0.3
     fresh, known = noisy(1)
-    own = panel.Weighing(level="image", members=(0, 1, 2, 3), weights=weights, intercept=intercept)
+    own = weighing.Weighing(
+        level="image", members=(0, 1, 2, 3), weights=weights, intercept=intercept
+    )
     reader = of(*[Corner()] * 4, combine="stack", weights=(own,))
     found = np.array([reader.combined("image", row.tolist()) for row in fresh])
     assert roc_auc_score(known, found) > roc_auc_score(known, fresh.mean(axis=1)) + 0.05
@@ -281,14 +283,14 @@ def test_images_breasts_and_exams_are_weighed_each_and_so_is_every_set_of_member
     reader = panel.Panel(config, [Corner(), Corner(0.5)])
     scores = panel._scores(reader, women, tmp_path / "s.npy", QUIET)
     scores[::4, 1] = np.nan  # the second reads no left CC
-    _, table, truth = panel._table(women.records, scores, "breast")
+    _, table, truth = weighing.unit_scores(women.records, scores, "breast")
     # A breast is the mean of the views that were read, and as malignant as its images.
     assert table.shape == (24, 2) and truth.sum() == 6
     assert table[0] == pytest.approx([scores[:2, 0].mean(), scores[1, 1]])
-    _, table, truth = panel._table(women.records, scores, "exam")
+    _, table, truth = weighing.unit_scores(women.records, scores, "exam")
     assert table[0, 0] == pytest.approx(max(scores[:2, 0].mean(), scores[2:4, 0].mean()))
     assert truth.tolist() == [e % 2 == 0 for e in range(12)]
-    weighed = panel._weighed(config, women.records, scores)
+    weighed = weighing.weighed(women.records, scores, "stack", "leave out")
     assert {(w.level, w.members) for w in weighed} == {
         (level, members)
         for level in ("image", "breast", "exam")
@@ -301,14 +303,13 @@ def test_images_breasts_and_exams_are_weighed_each_and_so_is_every_set_of_member
 def test_what_is_said_of_a_calibration_woman_does_not_depend_on_her_truth():
     records = Women(40).records
     scores = np.random.default_rng(0).random((len(records), 2))
-    config = panel.Config(members=("a", "b"), combine="stack")
-    told = panel._of_others(config, records, scores)
+    told = weighing.of_others(records, scores, "stack", "refuse", 0)
     assert [len(told[level]) for level in ("image", "breast", "exam")] == [160, 80, 40]
     other = [
         replace(r, malignant=r.laterality is Laterality.R) for r in records
     ]  # her other breast
     lied = [o if r.patient_id == "p4" else r for r, o in zip(records, other, strict=True)]
-    again = panel._of_others(config, lied, scores)
+    again = weighing.of_others(lied, scores, "stack", "refuse", 0)
     own = [key for key in told["image"] if key.startswith("d/4-")]
     assert len(own) == 4 and all(told["image"][key] == again["image"][key] for key in own)
     assert told["image"] != again["image"]  # of others it is learnt from
@@ -325,7 +326,7 @@ def test_a_panel_leaves_held_out_scores_beside_its_model(tmp_path, monkeypatch):
 
 def test_a_breast_s_score_is_weighed_from_its_members_not_averaged_over_its_views(tmp_path):
     weights = tuple(
-        panel.Weighing(level=level, members=(0,), weights=(w,), intercept=0.0)
+        weighing.Weighing(level=level, members=(0,), weights=(w,), intercept=0.0)
         for level, w in (("image", 1.0), ("breast", 2.0), ("exam", 3.0))
     )
     reader = of(Corner(), combine="stack", weights=weights)

@@ -14,13 +14,11 @@ validation images.
 from __future__ import annotations
 
 import io
-import itertools
 import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -30,7 +28,6 @@ from secondreader.detections import breast_score
 from secondreader.domain import (
     Detection,
     ImageReading,
-    ImageRecord,
     ImageSet,
     Intent,
     Kind,
@@ -40,14 +37,22 @@ from secondreader.domain import (
     SecondReaderError,
 )
 from secondreader.evaluation.operating_points import read_points
-from secondreader.evaluation.scored import ScoredImage
-from secondreader.evaluation.units import units
 from secondreader.learning.box import member_folder, model_folder
 from secondreader.learning.hardware import Hardware, first_process, placed, where_read
 from secondreader.learning.model_folder import load_model_folder, save_model
 from secondreader.learning.run_folder import write_whole
-from secondreader.learning.stacking import best, even, logits, stacked
+from secondreader.learning.stacking import best
 from secondreader.learning.watching import bar
+from secondreader.learning.weighing import (
+    Absent,
+    Combine,
+    Weighing,
+    check_both_kinds,
+    combined,
+    of_others,
+    unit_scores,
+    weighed,
+)
 from secondreader.methods import method
 
 __all__ = [
@@ -58,24 +63,9 @@ __all__ = [
 NAME = "panel"
 LEARNS_FROM = Part.CALIBRATION
 """Members know their train part by heart: weights are learnt from patients that none has seen."""
-Level = Literal["image", "breast", "exam"]
-_LEVELS: tuple[Level, ...] = ("image", "breast", "exam")
 _BY_RATE = "fpi<="  # how a rule begins that chooses by false positives an image
-_FOLDS = 5  # of calibration patients, see `held_out`
 _HELD_OUT = "held-out.json"
 _KEPT = 40  # images whose scores are written down together
-_MOST_WEIGHED = 6  # members of a stack: each of their subsets has weights of its own
-
-
-class Weighing(BaseModel):
-    """How the scores that some members have make one: a logistic function of their logits."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    level: Level
-    members: tuple[int, ...]  # those with a score
-    weights: tuple[float, ...]  # of their logits
-    intercept: float
 
 
 class Scale(BaseModel):
@@ -118,10 +108,10 @@ class Config(BaseModel):
     # mean: of the members' scores. For members on unlike scales, of images, breasts and exams each,
     # learnt from calibration patients: stack, a logistic regression on the members' logits with weights
     # that are not negative; even, the mean of their logits, each in units of its own spread.
-    combine: Literal["mean", "even", "stack"] = "mean"
+    combine: Combine = "mean"
     # What one member does not read the panel refuses, or leaves to the others: a finder for digital
     # images beside one for film.
-    absent: Literal["refuse", "leave out"] = "refuse"
+    absent: Absent = "refuse"
     most: int | None = Field(default=None, gt=0)  # so many members, the best by validation images
     weights: tuple[Weighing, ...] = ()  # of a stack or an even mean
     scales: tuple[Scale, ...] = ()  # of the detections of members that have operating points
@@ -192,20 +182,8 @@ class Panel:
 
     def combined(self, level: str, parts: Sequence[float | None]) -> float | None:
         """Return one score of the members' of an image, a breast or an exam, ``None`` without any."""
-        return _combined(self.config, level, parts)
-
-
-def _combined(config: Config, level: str, parts: Sequence[float | None]) -> float | None:
-    known = tuple(i for i, score in enumerate(parts) if score is not None)
-    if not known or (config.absent == "refuse" and len(known) < len(parts)):
-        return None
-    scores = np.array([parts[i] for i in known], float)
-    if config.combine == "mean":
-        return float(scores.mean())
-    for own in config.weights:
-        if (own.level, own.members) == (level, known):
-            return float(1 / (1 + np.exp(-(logits(scores) @ own.weights + own.intercept))))
-    return None  # never seen in calibration
+        config = self.config
+        return combined(config.weights, config.combine, config.absent, level, parts)
 
 
 def train(
@@ -244,17 +222,18 @@ def train(
     most = config.most or len(config.members)
     if most < len(config.members):
         scores = _scores(panel, val, run_dir / "validation-scores.npy", hardware)
-        _, table, truth = _table(val.records, scores, "image")
+        _, table, truth = unit_scores(val.records, scores, "image")
         whole = ~np.isnan(table).any(axis=1)
-        _check(truth[whole], "validation")
+        check_both_kinds(truth[whole], "validation")
         kept = best(table[whole], truth[whole], most)
         config = config.model_copy(update={"members": tuple(config.members[i] for i in kept)})
         panel = Panel(config, [panel.members[i] for i in kept])
     if config.combine != "mean":
         scores = _scores(panel, train, run_dir / "calibration-scores.npy", hardware)
-        told = _of_others(config, train.records, scores)
+        ways = (config.combine, config.absent)
+        told = of_others(train.records, scores, *ways, config.seed)
         write_whole(run_dir / _HELD_OUT, json.dumps(told, indent=1) + "\n")
-        weights = _weighed(config, train.records, scores)
+        weights = weighed(train.records, scores, *ways)
         config = config.model_copy(update={"weights": weights})
     config = config.model_copy(update={"scales": _scales(config.members)})
     if not first_process():
@@ -401,93 +380,3 @@ def _scores(panel: Panel, images: ImageSet, file: Path, hardware: Hardware) -> n
             progress(done, len(images.records))
     keep()
     return np.load(file, allow_pickle=False)  # type: ignore[no-any-return]
-
-
-def _table(
-    records: Sequence[ImageRecord], scores: np.ndarray, level: Level
-) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Return units of known truth, the members' scores (m, members), NaN for none, and the truth (m,).
-
-    As figures have it: a breast is the mean of its views, an exam its larger breast.
-    """
-    labels: dict[str, bool] = {}
-    columns: list[dict[str, float]] = []
-    for column in scores.T:
-        scored = [
-            ScoredImage(
-                f"{r.dataset}/{r.path}", f"{r.dataset}/{r.patient_id}", f"{r.dataset}/{r.exam_id}",
-                r.laterality, r.view, malignant=r.malignant, lesions=r.lesions,
-                score=None if np.isnan(score) else float(score),
-            )
-            for r, score in zip(records, column, strict=True)
-        ]  # fmt: skip
-        of = units(scored, level)
-        labels |= dict(zip(of.keys, of.labels.tolist(), strict=True))
-        columns.append(dict(zip(of.keys, of.scores.tolist(), strict=True)))
-    table = [[column.get(key, np.nan) for column in columns] for key in labels]
-    found = np.array(table, float).reshape(len(labels), len(columns))
-    return list(labels), found, np.array(list(labels.values()), bool)
-
-
-def _of_others(
-    config: Config, records: Sequence[ImageRecord], scores: np.ndarray
-) -> dict[str, dict[str, float]]:
-    """Return what `held_out` tells, of units whose members' scores the other patients can weigh."""
-    women = np.array([f"{r.dataset}/{r.patient_id}" for r in records])
-    ill = set(women[[r.malignant is True for r in records]].tolist())
-    drawn = np.random.default_rng(config.seed).permutation(np.unique(women)).tolist()
-    # As many with cancer in each: else weights would know that the rest has fewer where a fold has more.
-    names = [*(w for w in drawn if w in ill), *(w for w in drawn if w not in ill)]
-    found: dict[str, dict[str, float]] = {level: {} for level in _LEVELS}
-    for fold in range(_FOLDS):
-        own = np.isin(women, names[fold::_FOLDS])
-        others = [r for r, held in zip(records, own, strict=True) if not held]
-        try:
-            weights = _weighed(config, others, scores[~own])
-        except SecondReaderError:  # others of one kind
-            continue
-        weighing = config.model_copy(update={"weights": weights})
-        held = [r for r, held in zip(records, own, strict=True) if held]
-        for level in _LEVELS:
-            keys, table, _ = _table(held, scores[own], level)
-            for key, row in zip(keys, table, strict=True):
-                parts = [None if np.isnan(score) else float(score) for score in row]
-                score = _combined(weighing, level, parts)
-                if score is not None:
-                    found[level][key] = score
-    return found
-
-
-def _weighed(
-    config: Config, records: Sequence[ImageRecord], scores: np.ndarray
-) -> tuple[Weighing, ...]:
-    """Return how each subset of members is weighed at each level, as far as images can say."""
-    every = range(scores.shape[1])
-    if len(every) > _MOST_WEIGHED:
-        raise SecondReaderError(
-            f"panel: got {len(every)} members to weigh, expected {_MOST_WEIGHED} or fewer"
-        )
-    fit = stacked if config.combine == "stack" else even
-    sizes = every if config.absent == "leave out" else (len(every) - 1,)
-    made = []
-    for level in _LEVELS:
-        _, table, truth = _table(records, scores, level)
-        for size in sizes:
-            for members in itertools.combinations(every, size + 1):
-                whole = ~np.isnan(table[:, members]).any(axis=1)
-                if truth[whole].any() and not truth[whole].all():
-                    *weights, intercept = fit(table[np.ix_(whole, members)], truth[whole])
-                    own = tuple(weights)
-                    made.append(
-                        Weighing(level=level, members=members, weights=own, intercept=intercept)
-                    )
-    if not made:
-        _check(np.zeros(0, bool), "calibration")
-    return tuple(made)
-
-
-def _check(truth: np.ndarray, part: str) -> None:
-    if truth.all() or not truth.any():
-        raise SecondReaderError(
-            f"panel: got {part} images of one kind, expected some malignant and some that are not"
-        )
