@@ -83,20 +83,28 @@ def _same(row: str, data: str, split: str, *against: str) -> Recipe:
                   data=(data,), split=split, start=row, against=against, trains=False)  # fmt: skip
 
 
+_CLUSTERS, _MASSES = "Clusters, mean 1/8 to 8 FP", "Masses, mean 1/8 to 8 FP"
 _NUMBERS = {
     "AUC by image": _cell("auc", "image"),
     "AUC by breast": _cell("auc", "breast"),
     "AUC by exam": _cell("auc", "exam"),
-    "Clusters, mean 1/8 to 8 FP": _cell("mean_recall_0.125_8_fp_on_normal", "region", "cluster"),
-    "Masses, mean 1/8 to 8 FP": _cell(
-        "mean_recall_0.125_8_fp_on_normal", "region", "centre_in_region"
-    ),
+    _CLUSTERS: _cell("mean_recall_0.125_8_fp_on_normal", "region", "cluster"),
+    _MASSES: _cell("mean_recall_0.125_8_fp_on_normal", "region", "centre_in_region"),
 }
 _ON_FILMS = {
     **{name: cell for name, cell in _NUMBERS.items() if name.startswith("AUC")},
     "AUC by image, abnormal": _cell("auc", "image", label_rule="abnormal"),
     **{name: cell for name, cell in _NUMBERS.items() if not name.startswith("AUC")},
 }
+
+
+def _of(key: str, cells: Mapping[str, Cell]) -> Mapping[str, Cell]:
+    """Return the figures that a reader can have: none of what it never looks for."""
+    never = {"spot": _MASSES, "calcifications": _MASSES, "masses": _CLUSTERS}.get(key.split("-")[0])
+    # The tissue classifier is one of masses by its use here, and marks calcifications too.
+    return {n: c for n, c in cells.items() if n != never or key == "masses-tissue"}
+
+
 _SPOTS_ALONE = Recipe("spot_filter", trains=False)
 _NOTHING = Cost(0, "another row's model")
 
@@ -114,9 +122,9 @@ _BOX = Table(
     tuple(_NUMBERS),
     (
         _row("spot-filter-drawn", "spot filter, not trained",
-             _on(_SPOTS_ALONE, "phantom", "official", trains=False), _NOTHING),
+             _on(_SPOTS_ALONE, "phantom", "official", trains=False), _NOTHING, _of("spot", _NUMBERS)),
         *(
-            _row(key, words, _on(recipe, "phantom", "official"), cost)
+            _row(key, words, _on(recipe, "phantom", "official"), cost, _of(key, _NUMBERS))
             for key, (words, recipe, cost) in _TRAINED.items()
         ),
         _row("default-even", "panel of four, plain averaging",
@@ -173,7 +181,17 @@ _VENDORS = Table(
     ("Reader",),
     tuple(_BY_SYSTEM),
     tuple(
-        _row(f"vendors-{key}", key, _same(key, "phantom", "official"), _NOTHING, _BY_SYSTEM)
+        _row(
+            f"vendors-{key}",
+            key,
+            _same(key, "phantom", "official"),
+            _NOTHING,
+            {
+                name: cell
+                for name, cell in _BY_SYSTEM.items()
+                if not (name.startswith("clusters") and key in ("masses", "image"))
+            },
+        )
         for key in (*MEMBERS, "default")
     ),
 )
@@ -186,9 +204,11 @@ _FILMS = Table(
     tuple(_ON_FILMS),
     (
         _row("films-spot-filter", "spot filter, not trained",
-             _on(_SPOTS_ALONE, "mini_mias", "all", trains=False), _NOTHING, _ON_FILMS, note=_LOOKED),
+             _on(_SPOTS_ALONE, "mini_mias", "all", trains=False), _NOTHING, _of("spot", _ON_FILMS),
+             note=_LOOKED),
         *(
-            _row(f"films-{key}", key, _same(key, "mini_mias", "all"), _NOTHING, _ON_FILMS, note=_LOOKED)
+            _row(f"films-{key}", key, _same(key, "mini_mias", "all"), _NOTHING, _of(key, _ON_FILMS),
+                 note=_LOOKED)
             for key in (*(k for k in _TRAINED if k not in _FINE), "default-even", "default")
         ),
     ),
@@ -213,7 +233,7 @@ def _tuned(fold: int) -> tuple[Row, ...]:
         own.pop("init", None)
         told = _on(recipe, "mini_mias", split, settings=own, start=key)
         rows.append(_row(f"women-{fold}-{key}", f"fold {fold}: {words}", told, Cost(0, "in steps that save", 10),
-                         mandatory=False, note=_LOOKED))  # fmt: skip
+                         _of(key, _NUMBERS), mandatory=False, note=_LOOKED))  # fmt: skip
     members = ("calcifications-film", *(f"women-{fold}-{key}" for key in _TUNED))
     panel = _panel("stack", members)
     rows.append(_row(f"women-{fold}", f"fold {fold}: panel", _on(panel, "mini_mias", split),
