@@ -204,7 +204,10 @@ def recalls_at(got: Froc, rates: Sequence[float] | np.ndarray) -> np.ndarray:
     for i, images in enumerate(
         got.images
     ):  # false positives only rise: the last row allowed is best
-        limits = np.asarray(rates, np.float64) * images + _HAIR
+        with np.errstate(
+            invalid="ignore"
+        ):  # any number of none: a draw without images has no recall
+            limits = np.asarray(rates, np.float64) * images + _HAIR
         hits[:, i] = got.hits[np.searchsorted(got.false[:, i], limits, side="right") - 1, i]
     return _ratio(hits, got.lesions, got.images)
 

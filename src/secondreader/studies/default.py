@@ -12,8 +12,11 @@ from secondreader.studies.study import Cell, Cost, Measure, Recipe, Row, Study, 
 
 __all__ = ["MEMBERS", "STUDY"]
 
-MEMBERS = ("calcifications", "calcifications-film", "masses", "image")
-"""The rows whose models are on the panel, which is the row ``default``; all five come in the box."""
+MEMBERS = ("calcifications", "calcifications-film", "masses")
+"""The rows whose models are on the panel, which is the row ``default``; all four come in the box.
+
+The image classifier is left out: on calibration patients it is at chance, and it marks corners.
+"""
 _NONE = "our own figure: nothing is published"
 _LOOKED = "films looked at in development, never 'unseen'"
 _FOLDS = 5
@@ -100,7 +103,8 @@ _ON_FILMS = {
 
 def _of(key: str, cells: Mapping[str, Cell]) -> Mapping[str, Cell]:
     """Return the figures that a reader can have: none of what it never looks for."""
-    never = {"spot": _MASSES, "calcifications": _MASSES, "masses": _CLUSTERS}.get(key.split("-")[0])
+    of = {"spot": _MASSES, "calcifications": _MASSES, "masses": _CLUSTERS, "image": _CLUSTERS}
+    never = of.get(key.split("-")[0])
     # The tissue classifier is one of masses by its use here, and marks calcifications too.
     return {n: c for n, c in cells.items() if n != never or key == "masses-tissue"}
 
@@ -127,12 +131,12 @@ _BOX = Table(
             _row(key, words, _on(recipe, "phantom", "official"), cost, _of(key, _NUMBERS))
             for key, (words, recipe, cost) in _TRAINED.items()
         ),
-        _row("default-even", "panel of four, plain averaging",
+        _row("default-even", "panel of three, plain averaging",
              _on(_panel("even", MEMBERS, fitted=False), "phantom", "official"),
-             Cost(0, "reads the calibration part", 30)),
-        _row("default", "panel of four, weighed on calibration patients",
+             Cost(0, "takes what its members said", 5)),
+        _row("default", "panel of three, weighed on calibration patients",
              _on(_panel("stack", MEMBERS), "phantom", "official"),
-             Cost(0, "reads three parts", 60)),
+             Cost(0, "takes what its members said", 10)),
     ),
 )  # fmt: skip
 
@@ -189,7 +193,7 @@ _VENDORS = Table(
             {
                 name: cell
                 for name, cell in _BY_SYSTEM.items()
-                if not (name.startswith("clusters") and key in ("masses", "image"))
+                if not (name.startswith("clusters") and key == "masses")
             },
         )
         for key in (*MEMBERS, "default")
