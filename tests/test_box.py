@@ -190,7 +190,7 @@ def test_what_the_recipe_trained_is_put_into_the_box_with_its_command_and_hash(b
     assert box.in_the_box() == tuple(sorted((*packing.MEMBERS, "default")))
     model = load_model("default")
     assert model.reader.config.members == packing.MEMBERS
-    assert [m.config.seed for m in model.reader.members] == [0, 1, 2, 3]
+    assert [m.config.seed for m in model.reader.members] == [*range(len(packing.MEMBERS))]
     card = (boxed / "masses" / "model-card.md").read_text()
     told = json.loads((boxed / "masses" / "config.json").read_text())
     assert card.startswith("# masses: anomaly_cascade")

@@ -134,7 +134,7 @@ def test_from_the_readings_alone_come_the_same_figures(evaluated, film_exams, tm
 
 def test_readings_of_this_programs_read_are_taken_too(film_exams, evaluated, tmp_path):
     _, metrics = evaluated
-    pipeline.read_to(film_exams, tmp_path / "r")
+    pipeline.read_to(film_exams, tmp_path / "r", models=["spot_filter"])
     files = [tmp_path / "r" / "reading.json"]
     read = pipeline.evaluate([], [f"phantom={film_exams}"], tmp_path / "e", readings=files, **QUICK)
     assert figure(read, "recall").value == figure(metrics, "recall").value
