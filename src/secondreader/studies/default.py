@@ -15,8 +15,7 @@ __all__ = ["MEMBERS", "STUDY"]
 MEMBERS = ("calcifications", "calcifications-film", "masses")
 """The rows whose models are on the panel, which is the row ``default``; all four come in the box.
 
-The image classifier is left out: on calibration patients it is at chance, and it marks corners. They are
-averaged: of calibration patients, each told by the others, weights say less.
+The image classifier is left out: on calibration patients it is at chance. The others are averaged: of calibration patients, each told by the others, weights say less.
 """
 _NONE = "our own figure: nothing is published"
 _LOOKED = "films looked at in development, never 'unseen'"
