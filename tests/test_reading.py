@@ -113,6 +113,21 @@ def test_a_detection_at_the_threshold_is_a_finding_and_one_of_another_kind_is_no
     assert {d.model for d in view.detections} == {"always"}
 
 
+def test_a_calcification_alone_is_no_finding_of_a_model_that_marks_clusters():
+    found = tuple(
+        Detection(kind, Point(1, 1), 9.0)
+        for kind in (Kind.MICROCALCIFICATION, Kind.CALCIFICATION_CLUSTER)
+    )
+    of_points, of_clusters = (OperatingPoint("p", d.kind, 1.0, "rule", "data") for d in found)
+    only_points = model((of_points,), "p", detections=found)
+    assert [d.finding for d in read([only_points], image()).detections] == [True, False]
+    # Clusters at an operating point that is not in use say nothing of what is a finding here.
+    elsewhere = model((of_points, replace(of_clusters, name="q")), "p", detections=found)
+    assert [d.finding for d in read([elsewhere], image()).detections] == [True, False]
+    both = model((of_points, of_clusters), "p", detections=found)
+    assert [d.finding for d in read([both], image()).detections] == [False, True]
+
+
 def breast():
     """A grey half-disc on black."""
     rows, cols = np.ogrid[:200, :160]

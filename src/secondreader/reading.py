@@ -343,10 +343,15 @@ def _judged(model: Model, detection: Detection) -> Detection:
 
 
 def _threshold(model: Model, kind: Kind) -> float | None:
-    for point in model.points:
-        if point.name == model.at and point.kind is kind:
-            return point.threshold
-    return None
+    """Return from which score on a detection is a finding, ``None`` where none is one.
+
+    A calcification alone is nothing that anybody is recalled for: of a model that marks clusters these are
+    the findings, and their calcifications are marks beside them.
+    """
+    in_use = {p.kind: p.threshold for p in model.points if p.name == model.at}
+    if kind is Kind.MICROCALCIFICATION and Kind.CALCIFICATION_CLUSTER in in_use:
+        return None
+    return in_use.get(kind)
 
 
 def _model_folder(name: str) -> Path | None:

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from secondreader.domain import SecondReaderError
 from secondreader.evaluation.figures import Comparison, Figure, Metrics
+from secondreader.learning.box import box, in_the_box
 from secondreader.learning.configuration import preset_values, presets, resolve
 from secondreader.methods import METHODS, method
 from secondreader.studies.spent import device_of, digest_of, hours, most_megabytes
@@ -237,6 +238,9 @@ def _identities(rows: Sequence[Row], data: Data) -> dict[str, str]:
         if recipe.trains and package and recipe.preset in presets(package):
             told["of the preset"] = preset_values(package, recipe.preset)
         told["needs"] = {key: found.get(key, "") for key in recipe.needs()}
+        known = {*recipe.boxed, recipe.settings.get("init", "")} & {*in_the_box()}
+        if known:
+            told["of the box"] = {name: digest_of(box() / name) for name in sorted(known)}
         text = json.dumps([told, data.fingerprint, sorted(data.names)], sort_keys=True)
         found[row.key] = hashlib.sha256(text.encode()).hexdigest()[:24]
     return found
@@ -298,7 +302,7 @@ def _settings(rows: Sequence[Row], built: Collection[str]) -> dict[str, dict[str
         if recipe.trains:
             told = [f"{name}={value}" for name, value in recipe.settings.items()]
             if recipe.members:
-                told.append(f"members={json.dumps(recipe.members)}")
+                told.append(f"members={json.dumps([*recipe.boxed, *recipe.members])}")
             config, package = method(recipe.method).Config, METHODS[recipe.method]
             made = resolve(config, package, recipe.preset or None, told)
             found[row.key][row.key] = made.model_dump(mode="json")
@@ -318,7 +322,7 @@ def _trained(
     if not recipe.trains:
         return _untrained(recipe, models)
     if recipe.members:
-        members = json.dumps([str(models[m]) for m in recipe.members])
+        members = json.dumps([*recipe.boxed, *(str(models[m]) for m in recipe.members)])
         recipe = replace(recipe, settings={**recipe.settings, "members": members})
     start = models.get(recipe.start)
     return train(recipe, home, Path(start) if start is not None else None)

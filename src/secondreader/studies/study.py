@@ -109,7 +109,9 @@ class Recipe:
     start
         The row whose model training starts from; without training, the row whose model this is.
     members
-        The rows whose models a panel is made of.
+        The rows whose models a panel is made of, after those of `boxed`.
+    boxed
+        Readers in the box that are on the panel.
     against
         The row, or the rows, whose models are evaluated beside this one, for a difference.
     readers
@@ -140,6 +142,7 @@ class Recipe:
     split: str = ""
     start: str = ""
     members: tuple[str, ...] = ()
+    boxed: tuple[str, ...] = ()
     against: str | tuple[str, ...] = ""
     readers: tuple[str, ...] = ("plain",)
     trains: bool = True
@@ -175,7 +178,8 @@ class Recipe:
         parts = [f"{self.method}{f':{self.preset}' if self.preset else ''}"]
         parts += [f"{k}={v}" for k, v in self.settings.items()]
         parts += [f"from {self.start}"] if self.start else []
-        parts += [f"of {' + '.join(self.members)}"] if self.members else []
+        panel = (*self.boxed, *self.members)
+        parts += [f"of {' + '.join(panel)}"] if panel else []
         parts += [f"beside {' and '.join(self.rivals)}"] if self.rivals else []
         parts += [f"on {' + '.join(self.data)}, {self.split}"] if self.data else []
         return " ".join(parts)
