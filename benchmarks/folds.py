@@ -40,6 +40,7 @@ from secondreader.evaluation.measure import Settings, measure
 from secondreader.evaluation.scored import LabelRule, Readings
 from secondreader.evaluation.tables import number
 from secondreader.evaluation.units import Level, units
+from secondreader.learning.box import model_folder
 from secondreader.learning.hardware import Hardware
 from secondreader.reading import load_models
 from secondreader.sources import load_all
@@ -161,10 +162,10 @@ def begun(asked: argparse.Namespace, way: str) -> dict[str, object]:
         every = dict.fromkeys(named(way, fold) for fold in range(asked.folds))
         return {"sha256": [load_models([model])[0].sha256 for model in every]}
     init = parted(way)[2]
-    path = Path(init)
-    if not init or not path.exists():
+    folder = model_folder(init) if init else None
+    if folder is None:
         return {"from": init or "as the preset begins"}
-    run = path.parent if path.name == "model" else path
+    run = folder.parent if folder.name == "model" else folder
     return {"from": "/".join(run.parts[-2:]), "sha256": load_models([init])[0].sha256}
 
 

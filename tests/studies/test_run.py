@@ -489,6 +489,34 @@ def test_what_a_row_depends_on_is_its_recipe_its_preset_its_data_and_the_rows_it
     assert set(_identities(rows, data).values()).isdisjoint(before.values())
 
 
+def test_a_panel_may_have_readers_of_the_box_beside_rows_and_depends_on_their_weights(
+    tmp_path, monkeypatch
+):
+    known = study("default")
+    rows = chosen(known, None, ["women-0"])
+    assert [row.key for row in rows] == ["women-0-masses", "women-0"]  # the box is there
+    told = []
+
+    class Notes(Lab):
+        def train(self, recipe, run_dir, start):
+            told.append(recipe.settings)
+            return super().train(recipe, run_dir, start)
+
+    go(tmp_path, known, rows, Notes(), built=("second_look", "panel"))
+    masses = tmp_path / "runs" / "default" / "women-0-masses" / "model"
+    assert told[0]["init"] == "masses"
+    assert json.loads(told[1]["members"]) == ["calcifications-film", str(masses)]
+
+    before = _identities(rows, DATA)
+    digest = run.digest_of
+    monkeypatch.setattr(
+        run, "digest_of", lambda model: digest(model) + "!" * (model.name == "calcifications-film")
+    )
+    after = _identities(rows, DATA)
+    assert after["women-0-masses"] == before["women-0-masses"]
+    assert after["women-0"] != before["women-0"]
+
+
 def test_a_file_that_is_no_row_is_refused(tmp_path):
     write(tmp_path / "zhang2019" / "x.json", json.dumps({"schema": "other"}))
     with pytest.raises(SecondReaderError, match=r"x\.json"):
