@@ -16,7 +16,7 @@ from secondreader.learning.configuration import resolve
 from secondreader.learning.hardware import Hardware
 from secondreader.methods.patch_to_image import Config, load, train
 from secondreader.methods.patch_to_image.architecture import parse
-from secondreader.methods.patch_to_image.data import Whole, augmented, ready, some_patients, truth
+from secondreader.methods.patch_to_image.data import Whole, augmented, ready, truth
 from secondreader.methods.patch_to_image.forest import train_forest
 from secondreader.methods.patch_to_image.network import ImageClassifier, PatchClassifier
 from secondreader.methods.patch_to_image.patch_figures import found_classes
@@ -255,17 +255,6 @@ def test_whole_images_move_the_layer_that_tells_patches_apart_only_through_a_hea
         last = network.patches.classes.weight
         assert last.requires_grad is moves
         assert any(p is last for p in group["params"]) is moves
-
-
-def test_more_patients_hold_all_of_fewer():
-    few, more = (some_patients(OWN, count, seed=3) for count in (2, 4))
-    assert {r.path for r in few.records} < {r.path for r in more.records}
-    assert len({r.patient_id for r in few.records}) == 2
-
-
-def test_more_patients_than_there_are_is_all_of_them_with_a_note(caplog):
-    assert some_patients(OWN, 7, seed=3).records == OWN.records
-    assert "patients: got 7, the train part has 6; all are taken" in caplog.text
 
 
 def test_a_lone_calcification_that_is_benign_at_sight_is_nothing_abnormal():

@@ -5,18 +5,15 @@ S1 and S10 are lists of places: no patch is ever written to disk.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from secondreader.domain import (
-    Frame,
     ImageRecord,
     ImageSet,
-    Mammogram,
     SecondReaderError,
     abnormal,
 )
@@ -30,9 +27,7 @@ from secondreader.methods.patch_to_image.config import NAME, Config
 from secondreader.methods.patch_to_image.network import CLASSES
 from secondreader.methods.patch_to_image.prepare import draw_patches, prepare
 
-__all__ = ["Patches", "Whole", "augmented", "patches", "ready", "some_patients", "truth"]
-
-_LOG = logging.getLogger("secondreader")
+__all__ = ["Patches", "Whole", "augmented", "patches", "ready", "truth"]
 
 
 def ready(
@@ -46,41 +41,6 @@ def ready(
         images, prepare, config, name=f"{NAME}/1",
         depends=("size", "enlarge"), progress=progress, workers=workers,
     )  # fmt: skip
-
-
-def some_patients(images: ImageSet, count: int | None, seed: int) -> ImageSet:
-    """Return the images of so many patients, drawn by the seed; more patients hold all of fewer.
-
-    Where there are not so many all are taken, and a note says so.
-    """
-    every = sorted({(r.dataset, r.patient_id) for r in images.records})
-    if count is None:
-        return images
-    if count > len(every):
-        _LOG.warning("patients: got %d, the train part has %d; all are taken", count, len(every))
-        return images
-    order = np.random.default_rng((seed, 4)).permutation(len(every))
-    kept = {every[i] for i in order[:count]}
-    return _Some(images, tuple(r for r in images.records if (r.dataset, r.patient_id) in kept))
-
-
-@dataclass(frozen=True, eq=False)
-class _Some:
-    """Some records of a set."""
-
-    images: ImageSet
-    records: Sequence[ImageRecord]
-
-    def open(self, record: ImageRecord) -> Mammogram:
-        return self.images.open(record)
-
-    def prepared(
-        self,
-        record: ImageRecord,
-        prepare: Callable[[Mammogram], tuple[np.ndarray, Frame]],
-        key: str,
-    ) -> tuple[np.ndarray, Frame]:
-        return self.images.prepared(record, prepare, key)
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from secondreader.domain import ImageSet
 from secondreader.learning.cost import Cost, step_cost
+from secondreader.learning.fewer import some_patients
 from secondreader.learning.fit import Batch, FitSettings, fit
 from secondreader.learning.hardware import Hardware, device, first_process
 from secondreader.learning.model_folder import save_model
@@ -37,7 +38,6 @@ from secondreader.methods.patch_to_image.data import (
     augmented,
     patches,
     ready,
-    some_patients,
 )
 from secondreader.methods.patch_to_image.forest import train_forest
 from secondreader.methods.patch_to_image.network import (

@@ -45,6 +45,7 @@ class Config(BaseModel):
     kinds: tuple[Kind, ...] = (
         Kind.MASS, Kind.CALCIFICATION_CLUSTER, Kind.ARCHITECTURAL_DISTORTION, Kind.ASYMMETRY,
     )  # fmt: skip
+    patients: int | None = Field(default=None, gt=0)  # ours: so many of the train part
     backbone: Literal["resnet101", "resnet50", "small"] = "resnet101"  # Matterport's; small is ours
     size: tuple[int, int] = (1024, 1024)  # ours, Matterport's default: rows, cols of an image
     # Ours: sides of anchors in pixels of that size, one a level of the pyramid. A lesion of 0.5 to

@@ -9,6 +9,7 @@ from torch import nn
 
 from secondreader.domain import ImageSet
 from secondreader.learning.cost import Cost, step_cost
+from secondreader.learning.fewer import some_patients
 from secondreader.learning.hardware import Hardware, first_process
 from secondreader.learning.model_folder import save_model
 from secondreader.learning.watching import bar
@@ -49,6 +50,7 @@ def train(
         If no region has a pathology, published weights are not at hand, or training fails.
     """
     config = config.sized()
+    train = some_patients(train, config.patients, config.seed)
     with bar("preparing images", hardware) as progress:
         own, held = (ready(images, config, progress, hardware.workers) for images in (train, val))
     torch.manual_seed(config.seed)
