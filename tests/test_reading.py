@@ -128,6 +128,25 @@ def test_a_calcification_alone_is_no_finding_of_a_model_that_marks_clusters():
     assert [d.finding for d in read([both], image()).detections] == [False, True]
 
 
+def test_of_more_clusters_than_an_image_can_have_the_surest_are_findings_and_of_calcifications_all():
+    scores = (2.0, 9.0, 5.0, 0.5, 7.0, 3.0)
+    found = tuple(
+        Detection(kind, Point(i, i), score)
+        for kind in (Kind.CALCIFICATION_CLUSTER, Kind.SUSPICIOUS_REGION)
+        for i, score in enumerate(scores)
+    )
+    points = [OperatingPoint("p", kind, 1.0, "rule", "data") for kind in {d.kind for d in found}]
+    view = read([model(points, "p", detections=found)], image())
+    assert [d.score for d in view.detections] == [d.score for d in found]  # none is left out
+    for kind in {d.kind for d in found}:
+        own = [d.score for d in view.detections if d.kind is kind and d.finding]
+        assert own == [9.0, 5.0, 7.0]
+    single = tuple(replace(d, kind=Kind.MICROCALCIFICATION) for d in found)
+    only_points = OperatingPoint("p", Kind.MICROCALCIFICATION, 1.0, "rule", "data")
+    view = read([model((only_points,), "p", detections=single)], image())
+    assert sum(d.finding for d in view.detections) == 10
+
+
 def breast():
     """A grey half-disc on black."""
     rows, cols = np.ogrid[:200, :160]

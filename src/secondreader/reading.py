@@ -11,7 +11,8 @@ import hashlib
 import importlib
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -43,8 +44,10 @@ from secondreader.methods import METHODS, WITHOUT_WEIGHTS, method
 _LOG = logging.getLogger("secondreader")
 _NEARLY_ALL = 0.999  # of breasts or images, where nearly all women are said to have cancer
 _FITTED = ("operating_points.json", "calibration.json")
+MOST_FINDINGS = 3
+"""Clusters or regions of one kind that are findings on one image: operating points promise one false one at most."""
 __all__ = [
-    "Model", "exam_reading", "identities", "load_model", "load_models", "method_of", "own_points", "prevalence_of",
+    "MOST_FINDINGS", "Model", "exam_reading", "identities", "load_model", "load_models", "method_of", "own_points", "prevalence_of",
     "read_together", "reads_exams", "view_reading",
 ]  # fmt: skip
 
@@ -205,9 +208,9 @@ def view_reading(
             for model, reading in readings
         ),
         detections=tuple(
-            _judged(model, detection)
+            detection
             for model, reading in readings
-            for detection in reading.detections
+            for detection in _judged(model, reading.detections)
         ),
         heatmaps=tuple(
             (model.name, reading.heatmap)
@@ -335,11 +338,25 @@ def _failed(model: Model, mammogram: Mammogram, error: Exception) -> ImageReadin
     return ImageReading(mammogram.source, None, ("failed", reason))
 
 
-def _judged(model: Model, detection: Detection) -> Detection:
-    """Add the model's name, and whether the detection is a finding at its operating point."""
-    threshold = _threshold(model, detection.kind)
-    finding = threshold is not None and detection.score >= threshold
-    return replace(detection, model=model.name, finding=finding)
+def _judged(model: Model, detections: Sequence[Detection]) -> Iterator[Detection]:
+    """Add the model's name to an image's detections, and which are findings at its operating point.
+
+    Of a kind they are the `MOST_FINDINGS` surest that reach it: where more do, the image is noisier than those
+    that the point was chosen on, and most of them are false. Calcifications come by the dozen, and all count.
+    """
+    surest = sorted(range(len(detections)), key=lambda i: -detections[i].score)
+    findings: set[int] = set()
+    of_kind: Counter[Kind] = Counter()
+    for i in surest:
+        kind = detections[i].kind
+        threshold = _threshold(model, kind)
+        if threshold is None or detections[i].score < threshold:
+            continue
+        of_kind[kind] += 1
+        if of_kind[kind] <= MOST_FINDINGS or kind is Kind.MICROCALCIFICATION:
+            findings.add(i)
+    for i, detection in enumerate(detections):
+        yield replace(detection, model=model.name, finding=i in findings)
 
 
 def _threshold(model: Model, kind: Kind) -> float | None:
