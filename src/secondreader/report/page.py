@@ -37,7 +37,7 @@ _HELP = (
     ("shift-drag, arrows", "move"),
     ("wheel, + -", "zoom"),
     ("click a finding, n p", "show it at full resolution; next, previous"),
-    ("o a h i", "findings, all marks below the operating point too, heatmap, invert"),
+    ("o a h i", "findings, all other marks too, heatmap, invert"),
     ("m, double click", "one view, all views"),
     ("f r", "fit; reset all"),
 )
