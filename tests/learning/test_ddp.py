@@ -8,13 +8,13 @@ import textwrap
 import pytest
 import torch
 
-from secondreader.learning.fit import _share
 from secondreader.learning.sharing import gathered, own_share
+from secondreader.learning.steps import share
 
 
 def test_shares_are_everything_once():
     batch = {"x": torch.arange(10), "where": [str(i) for i in range(10)]}
-    parts = [_share(batch, rank, 3) for rank in range(3)]
+    parts = [share(batch, rank, 3) for rank in range(3)]
     assert sorted(int(v) for part in parts for v in part["x"]) == list(range(10))
     for part in parts:
         assert [str(int(v)) for v in part["x"]] == part["where"]

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from secondreader.domain import SecondReaderError
-from secondreader.learning import fit as fit_module
+from secondreader.learning import steps
 from secondreader.learning.fit import FitSettings, fit
 from secondreader.learning.hardware import Hardware
 
@@ -204,7 +204,7 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
     def full(path, content):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(fit_module, "write_whole", full)
+    monkeypatch.setattr(steps, "write_whole", full)
     with pytest.raises(SecondReaderError, match="No space left on device; the run so far is kept"):
         trained(tmp_path)
 
