@@ -3,7 +3,8 @@
 Reads a phantom view of 4096 x 3328 pixels with networks as they are drawn at random, a process a
 preset so that each has its own peak of memory: preparing, the network, and the rest (masks back to the
 source, heatmap); a training step of one view, forward and backward; and what the classifier of windows
-takes of the same view. Beside it stands what the machine multiplies, as a yardstick. Processor seconds
+takes of the same view. Beside it stands what the machine multiplies, as a yardstick; and a training step and a
+reading of a batch of windows with PyTorch's group normalisation over the same with ours, in turn (`--preset cpu`). Processor seconds
 are of all threads together. Run it on a machine that does nothing else: beside another training both
 the clock and the processor seconds are several times too long.
 """
@@ -21,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from secondreader.domain import ImageSource, Mammogram
 from secondreader.learning.configuration import resolve
@@ -29,14 +31,16 @@ from secondreader.learning.hardware import autocast
 from secondreader.methods import METHODS
 from secondreader.methods.second_look.config import Config
 from secondreader.methods.second_look.data import prepare
-from secondreader.methods.second_look.network import classifier, mask_rcnn
+from secondreader.methods.second_look.network import CLASSES, classifier, mask_rcnn
 from secondreader.methods.second_look.reader import SecondLook
 from secondreader.methods.second_look.regions_training import region_loss
 from secondreader.methods.second_look.windows import window_places
+from secondreader.methods.second_look.windows_training import class_loss
 from secondreader.phantom.contents import Contents
 from secondreader.phantom.exam import VIEWS, exam_image
 
 SHAPE = (4096, 3328)
+TURNS = 9
 
 
 def best(work, times: int = 2) -> dict[str, float]:
@@ -89,12 +93,42 @@ def step(config: Config):
     return once
 
 
+def normalisation(config: Config) -> dict:
+    """Return how many times as long windows take with PyTorch's own group normalisation, step by step in turn."""
+    config = config.model_copy(update={"trains": "votes"}).sized()
+    batch = {"image": torch.rand((config.votes.batch, 1, config.window, config.window)),
+             "label": torch.arange(config.votes.batch) % len(CLASSES)}  # fmt: skip
+    took: dict[str, list[list[float]]] = {}
+    networks = {"ours": classifier(config), "PyTorch's": classifier(config)}
+    for module in networks["PyTorch's"].modules():
+        if isinstance(module, nn.GroupNorm):
+            module.__class__ = nn.GroupNorm
+    for network in networks.values():
+        network.to(memory_format=torch.channels_last)
+    for _ in range(TURNS):
+        for name, network in networks.items():
+            begun = time.process_time()
+            with autocast(torch.device("cpu")):
+                loss = class_loss(network, batch)
+            loss.backward()
+            between = time.process_time()
+            with torch.inference_mode(), autocast(torch.device("cpu")):
+                class_loss(network, batch)
+            ends = [between - begun, time.process_time() - between]
+            took.setdefault(name, []).append(ends)
+    plain, ours = (np.median(took[name][1:], axis=0) for name in ("PyTorch's", "ours"))
+    step, reading = (plain / ours).round(2).tolist()
+    return {"windows": config.votes.batch, "training": step, "reading": reading, "of": TURNS - 1}
+
+
 def measured(preset: str, part: str) -> dict:
     """Return the figures of one part of one preset; a part has a process of its own."""
     config = resolve(Config, METHODS["second_look"], preset, [])
     torch.manual_seed(0)
     times = 2 if config.backbone == "small" else 1  # a large network's second call is as long
     told: dict[str, Any]
+    if part == "normalisation":
+        return normalisation(config)
     if part == "training":
         told = {"step": best(step(config), times)}
     else:
@@ -150,6 +184,10 @@ def table(told: dict) -> list[list[str]]:
             f"{votes['parameters, millions']} million", both(votes["whole view"]),
             both(votes["network"]), "", f"{votes['peak megabytes']} MB",
         ])  # fmt: skip
+        if "normalisation" in parts:
+            got = parts["normalisation"]
+            rows.append([f"{got['windows']} windows, {preset}, PyTorch's normalisation over ours", "", "", "",
+                         f"{got['reading']:.2f} x", f"{got['training']:.2f} x", ""])  # fmt: skip
     return rows
 
 
@@ -171,7 +209,8 @@ def main() -> None:
     }  # fmt: skip
     for preset in presets:
         told["presets"][preset] = {}
-        for part in ("regions", "training", "windows"):
+        small = resolve(Config, METHODS["second_look"], preset, []).backbone == "small"
+        for part in ("regions", "training", "windows", *(["normalisation"] if small else [])):
             ran = subprocess.run(
                 [sys.executable, __file__, "--preset", preset, "--part", part],
                 check=True, capture_output=True, text=True,

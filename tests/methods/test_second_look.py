@@ -8,6 +8,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional
 
 from secondreader import geometry
 from secondreader.domain import (
@@ -143,6 +145,20 @@ def test_the_small_network_is_small_and_learns_from_boxes_and_masks():
 
 def norms(network, kind):
     return [m for m in network.modules() if isinstance(m, kind)]
+
+
+@pytest.mark.parametrize("form", [torch.channels_last, torch.contiguous_format])
+def test_groups_are_normalised_as_pytorch_does_and_the_format_stays(form):
+    network = classifier(Config(backbone="small", init="none"))
+    own = next(m for m in network.modules() if isinstance(m, nn.GroupNorm))
+    own.weight.data = torch.linspace(0.5, 2, own.num_channels)
+    own.bias.data = torch.linspace(-1, 1, own.num_channels)
+    noise = torch.Generator().manual_seed(0)
+    image = torch.randn((3, own.num_channels, 6, 5), generator=noise) * 2 + 1
+    got = own(image.contiguous(memory_format=form))
+    wanted = functional.group_norm(image, own.num_groups, own.weight, own.bias)
+    torch.testing.assert_close(got, wanted)
+    assert got.is_contiguous(memory_format=form)
 
 
 def test_statistics_of_published_weights_stay_as_few_images_tell_none():

@@ -30,11 +30,26 @@ __all__ = ["CLASSES", "classifier", "mask_rcnn"]
 
 CLASSES = ("nothing", "malignant", "benign", "benign without callback")
 _NARROW = 64  # channels of the small network's pyramid and heads
-# Group normalisation: a batch of few images has no statistics (Wu and He, ECCV 2018), and one of real
-# and generated patches has those of neither.
-_SMALL_NORM = partial(nn.GroupNorm, 8)
 _OVERLAP = 0.3  # of two regions of a label, of which one is kept
 _EVERY = 10**6  # regions, more than there can be
+
+
+class _GroupNorm(nn.GroupNorm):
+    """Group normalisation of whole rows, in whatever format an image comes.
+
+    Of channels that lie side by side, as convolutions want them, PyTorch's takes a processor several times as
+    long in bfloat16 (`benchmarks/second_look_speed.py`).
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        done = super().forward(input.contiguous())
+        beside = input.is_contiguous(memory_format=torch.channels_last)
+        return done.contiguous(memory_format=torch.channels_last) if beside else done
+
+
+# A batch of few images has no statistics (Wu and He, ECCV 2018), and one of real and generated patches
+# has those of neither.
+_SMALL_NORM = partial(_GroupNorm, 8)
 
 
 class _StillNorm(nn.BatchNorm2d):
@@ -109,7 +124,7 @@ def _large(config: Config, common: dict[str, object]) -> MaskRCNN:
     backbone = resnet_fpn_backbone(
         backbone_name=config.backbone,
         weights=None,
-        norm_layer=partial(nn.GroupNorm, 32) if config.init == "none" else _StillNorm,
+        norm_layer=partial(_GroupNorm, 32) if config.init == "none" else _StillNorm,
         trainable_layers=5,
     )
     backbone.body.conv1 = nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
