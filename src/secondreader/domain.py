@@ -483,7 +483,7 @@ class ExamReading:
 class OperatingPoint:
     """A threshold, and the data it was chosen on.
 
-    Detections of ``kind`` scoring ``threshold`` or more are findings.
+    Detections of ``kind`` scoring ``threshold`` or more reach it; the surest of them are findings.
     """
 
     name: str

@@ -72,7 +72,8 @@ def read(
     models
         Names of readers, or model folders; those of `default_models` if ``None``.
     at
-        The operating point above which a detection is a finding; each model's default if ``None``.
+        The operating point from which on detections are findings, the surest few of a kind on an image;
+        each model's default if ``None``.
     prevalence
         The share of exams with cancer that probabilities are to hold for; that of the patients whom
         they were fitted to if ``None``.

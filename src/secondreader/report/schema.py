@@ -116,7 +116,7 @@ class ImageScore(BaseModel):
 
 
 class Detection(BaseModel):
-    """What a model marked; ``finding`` says whether it reaches the operating point."""
+    """What a model marked; ``finding`` says whether it is one of the surest that reach the operating point."""
 
     model_config = _FORM
     model: Text
